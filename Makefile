@@ -1,0 +1,34 @@
+# Every target does its own set-up; tests/setup.sh says how, tests/stages.sh says what a stage runs.
+
+DEMO := tests/setup.sh demo
+TEST := tests/setup.sh test
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit sanity molecule benchmark clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: ## Watch three boards take a livepatch, hand its state over, and refuse a wrong one
+	@$(DEMO) tests/demo
+
+test: ## Run everything below, in this order
+	@$(TEST) tests/stages.sh lint unit sanity molecule benchmark
+
+lint: ## Run ruff, mypy, ansible-lint, shellcheck and the changelog's linter
+	@$(TEST) tests/stages.sh lint
+
+unit: ## Run the unit tests
+	@$(TEST) tests/stages.sh unit
+
+sanity: ## Run ansible-test sanity
+	@$(TEST) tests/stages.sh sanity
+
+molecule: ## Run the Molecule scenarios against boards with a real kernel
+	@$(TEST) tests/stages.sh molecule
+
+benchmark: ## Measure a rollout against ansible.builtin.ping and the obvious playbook
+	@$(TEST) tests/stages.sh benchmark
+
+clean: ## Remove what these targets made, their cache outside the repository included
+	@tests/setup.sh clean
