@@ -1,0 +1,397 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""May this livepatch be loaded on this board?  Candidate and board in, decision out.
+
+Pure: the rules of the seed document come from system_state, and each thing that
+the kernel checks besides is one small function here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Iterable, Sequence
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    Board,
+    LivepatchFile,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    Livepatch,
+    StateOutcome,
+    compare_states,
+    conflicts,
+)
+
+PASS = "pass"
+FAIL = "fail"
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: its name, pass, fail or unknown, and one sentence."""
+
+    check: str
+    outcome: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says.
+
+    steps: what to do in order, "disable NAME" and "load"; empty where there is
+    nothing to do or nothing is allowed.  functions: kept, added and removed by
+    the load, each spelled as sysfs does (OBJECT/FUNCTION,POSITION) or None
+    where it is unknown.
+    """
+
+    allowed: bool
+    steps: tuple[str, ...]
+    checks: tuple[Check, ...]
+    states: tuple[StateOutcome, ...]
+    functions: dict[str, list[str] | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """The `decision` that the modules return."""
+        return dict(asdict(self), steps=list(self.steps))
+
+    def refusal(self, name: str) -> str:
+        """Why the livepatch of that name was refused, in one line for a tired person."""
+        reasons = [check.message for check in self.checks if check.outcome == FAIL] or [
+            check.message for check in self.checks if check.outcome == UNKNOWN
+        ]
+        return "%s refused: %s" % (name, " Also: ".join(reasons))
+
+
+def gate(
+    candidate: LivepatchFile,
+    board: Board,
+    params: str = "",
+    unknown_states: str = "refuse",
+    allow_downgrade: bool = False,
+) -> Decision:
+    """Decide whether the candidate may be loaded on the board, and by which steps.
+
+    params: the module parameters it would be loaded with; unknown_states:
+    "refuse" or "allow"; allow_downgrade: permit disabling what is in the way
+    first.  Unknown refuses, unless unknown_states allows it.
+    """
+    patch = candidate.livepatch
+    if already_enabled(patch, board):
+        message = "%s is enabled, this very build" % patch.name
+        kept = sorted(_function_names(board.patches) or ())
+        functions: dict[str, list[str] | None] = {"kept": kept, "added": [], "removed": []}
+        return Decision(True, (), (Check("already_enabled", PASS, message),), (), functions)
+    in_the_way = _in_the_way(patch, board.patches) if allow_downgrade else []
+    checks = [
+        check_support(board),
+        _check_arch(candidate, board),
+        _check_kernel_release(candidate, board),
+        _check_modules_disabled(board),
+        _check_signature(candidate, board),
+        _check_name(patch, board),
+        check_transition(board),
+        _check_states_known(patch, board),
+        _check_system_states(patch, board, in_the_way),
+    ]
+    if params:
+        checks.append(_check_parameters(patch, params))
+    tolerated = (PASS, UNKNOWN) if unknown_states == "allow" else (PASS,)
+    allowed = all(check.outcome in tolerated for check in checks)
+    steps = ["disable %s" % name for name in in_the_way] + ["load"]
+    return Decision(
+        allowed,
+        tuple(steps) if allowed else (),
+        tuple(checks),
+        _state_outcomes(patch, board.patches),
+        function_changes(patch, board.patches, in_the_way),
+    )
+
+
+def already_enabled(patch: Livepatch, board: Board) -> bool:
+    """Whether this very build is enabled, with no transition of its own under way."""
+    return any(
+        installed.name == patch.name
+        and installed.enabled
+        and not installed.transition
+        and same_build(installed, patch)
+        for installed in board.patches
+    )
+
+
+def same_build(one: Livepatch, other: Livepatch) -> bool | None:
+    """Whether two livepatches of one name are one build; None where it can't be told.
+
+    By build id, else by srcversion.  States that differ under one build id are
+    two builds: somebody rewrote the file.
+    """
+    if one.states is not None and other.states is not None:
+        if _ids_and_versions(one) != _ids_and_versions(other):
+            return False
+    if one.build_id is not None and other.build_id is not None:
+        return one.build_id == other.build_id
+    if one.srcversion is not None and other.srcversion is not None:
+        return one.srcversion == other.srcversion
+    return None
+
+
+def _ids_and_versions(patch: Livepatch) -> list[tuple[int, int]]:
+    return [(state.id, state.version) for state in patch.states or ()]
+
+
+def check_support(board: Board) -> Check:
+    if board.supported:
+        return Check("livepatch_support", PASS, "the running kernel has livepatching")
+    reasons = "; ".join(board.reasons)
+    return Check(
+        "livepatch_support",
+        FAIL,
+        "the board does not support livepatches: %s. Boot a kernel built with CONFIG_LIVEPATCH."
+        % reasons,
+    )
+
+
+def _check_arch(candidate: LivepatchFile, board: Board) -> Check:
+    if candidate.arch == board.arch:
+        return Check("arch", PASS, "file and kernel are both for %s" % board.arch)
+    return Check(
+        "arch",
+        FAIL,
+        "the file is built for %s and the board's kernel is %s; choose the file built for this "
+        "architecture." % (candidate.arch, board.arch),
+    )
+
+
+def _check_kernel_release(candidate: LivepatchFile, board: Board) -> Check:
+    if candidate.kernel_release == board.kernel_release:
+        return Check(
+            "kernel_release", PASS, "file and kernel are both of %s" % board.kernel_release
+        )
+    return Check(
+        "kernel_release",
+        FAIL,
+        "the file is built for kernel %s and the board runs %s; a livepatch replaces functions of "
+        "exactly the kernel that it was built for, so choose the file built for %s."
+        % (candidate.kernel_release, board.kernel_release, board.kernel_release),
+    )
+
+
+def _check_modules_disabled(board: Board) -> Check:
+    if not board.modules_disabled:
+        return Check("modules_disabled", PASS, "the kernel still takes modules")
+    return Check(
+        "modules_disabled",
+        FAIL,
+        "kernel.modules_disabled is 1 on the board, so that no module can be loaded until it is "
+        "rebooted.",
+    )
+
+
+def _check_signature(candidate: LivepatchFile, board: Board) -> Check:
+    if not board.signatures_enforced:
+        return Check("signature", PASS, "the kernel does not insist on signed modules")
+    if candidate.signature is not None:
+        return Check(
+            "signature",
+            PASS,
+            "the kernel insists on signed modules and the file is signed; whether the kernel "
+            "trusts the key shows when it is loaded",
+        )
+    return Check(
+        "signature",
+        FAIL,
+        "the file is not signed and the board's kernel takes signed modules only "
+        "(module.sig_enforce or lockdown); sign it with a key that the kernel trusts.",
+    )
+
+
+def _check_name(patch: Livepatch, board: Board) -> Check:
+    loaded = next((p for p in board.patches if p.name == patch.name), None)
+    if loaded is None:
+        return Check("name", PASS, "no livepatch of the name %s is installed" % patch.name)
+    same = same_build(loaded, patch)
+    if same:
+        return Check("name", PASS, "the installed %s is this very build" % patch.name)
+    if same is None:
+        difference = "whether it is the same build can't be told, since there is no build id"
+    else:
+        difference = "it is another build (build id %s there, %s in the file)" % (
+            loaded.build_id,
+            patch.build_id,
+        )
+    return Check(
+        "name",
+        FAIL,
+        "a livepatch %s is installed already and %s; the kernel can't hold two modules of one "
+        "name. Give the new build a name of its own, or remove the installed one first "
+        "(state: absent)." % (patch.name, difference),
+    )
+
+
+def check_transition(board: Board) -> Check:
+    if board.transition is None:
+        return Check("transition", PASS, "nothing is in transition")
+    return Check(
+        "transition",
+        FAIL,
+        "%s is in transition (%s), and the kernel allows one transition at a time. Wait until it "
+        "has ended, or see what blocks it with livepatch_info."
+        % (board.transition.patch, board.transition.direction),
+    )
+
+
+def _check_states_known(patch: Livepatch, board: Board) -> Check:
+    unknown = [p.name for p in board.patches if p.states is None]
+    if patch.states is None:
+        return Check(
+            "states_known",
+            UNKNOWN,
+            "the system states of the file can't be read. Unknown is not none; unknown_states: "
+            "allow leaves the decision to the kernel.",
+        )
+    if unknown:
+        return Check(
+            "states_known",
+            UNKNOWN,
+            "the system states of the installed %s are unknown (%s). Unknown is not none; "
+            "unknown_states: allow leaves the decision to the kernel."
+            % (", ".join(unknown), "; ".join(board.reasons) or "no source tells them"),
+        )
+    return Check("states_known", PASS, "all system states are known (%s)" % board.states_source)
+
+
+def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[str]) -> Check:
+    if patch.states is None:
+        return Check("system_states", UNKNOWN, "the system states of the file can't be compared.")
+    known = [p for p in board.patches if p.states is not None]
+    if patch.replace is None:
+        if _conflicting(replace(patch, replace=True), known) != _conflicting(
+            replace(patch, replace=False), known
+        ):
+            return Check(
+                "system_states",
+                UNKNOWN,
+                "whether %s is cumulative can't be told from its file, and a cumulative livepatch "
+                "without the installed system states would be refused by the kernel. "
+                "unknown_states: allow leaves the decision to the kernel." % patch.name,
+            )
+    if in_the_way:
+        return Check(
+            "system_states",
+            PASS,
+            "the rules forbid the direct replacement, so %s is disabled first, whose callbacks "
+            "restore the original state; until %s is loaded the board runs without it."
+            % (" and ".join(in_the_way), patch.name),
+        )
+    refused = [
+        _why_refused(patch, outcome, known)
+        for outcome in _state_outcomes(patch, known)
+        if not outcome.allowed
+    ]
+    if not refused:
+        return Check(
+            "system_states", PASS, "%s can deal with every installed system state" % patch.name
+        )
+    disabled_first = " and ".join(_in_the_way(patch, known))
+    return Check(
+        "system_states",
+        FAIL,
+        "%s. To go back, use allow_downgrade: true, which disables %s first."
+        % ("; ".join(refused), disabled_first),
+    )
+
+
+def _why_refused(patch: Livepatch, outcome: StateOutcome, installed: Sequence[Livepatch]) -> str:
+    owner = [
+        p.name
+        for p in installed
+        if any((s.id, s.version) == (outcome.id, outcome.installed) for s in p.states or ())
+    ][-1]
+    where = "system state %d is at version %s (installed by %s)" % (
+        outcome.id,
+        outcome.installed,
+        owner,
+    )
+    if outcome.outcome == "older":
+        return (
+            "%s and %s provides version %s; a livepatch may keep or raise a state's version, "
+            "never lower it" % (where, patch.name, outcome.candidate)
+        )
+    return (
+        "%s and %s does not handle it; a cumulative livepatch must handle every system state "
+        "that is installed" % (where, patch.name)
+    )
+
+
+def _check_parameters(patch: Livepatch, params: str) -> Check:
+    return Check(
+        "parameters",
+        PASS,
+        "%s is loaded with parameters (%s): a livepatch's code may decide by them whether it is "
+        "cumulative, and then the running kernel's value counts, not the file's (%s)"
+        % (patch.name, params, patch.replace),
+    )
+
+
+def _state_outcomes(
+    patch: Livepatch, installed: Sequence[Livepatch]
+) -> tuple[StateOutcome, ...]:
+    """Of the states that are known; a livepatch of unknown kind is taken as cumulative."""
+    if patch.states is None:
+        return ()
+    if patch.replace is None:
+        patch = replace(patch, replace=True)
+    return compare_states(patch, [p for p in installed if p.states is not None])
+
+
+def _conflicting(patch: Livepatch, installed: Iterable[Livepatch]) -> list[str]:
+    return [p.name for p in installed if p.states is not None and conflicts(patch, p)]
+
+
+def _in_the_way(patch: Livepatch, installed: Sequence[Livepatch]) -> list[str]:
+    """What must be disabled before the rules allow the load, the youngest first.
+
+    The kernel compares the candidate with each installed livepatch on its own,
+    so those that conflict are enough and none of them can be spared.
+    """
+    if patch.states is None or patch.replace is None:
+        return []
+    return _conflicting(patch, reversed(installed))
+
+
+def function_changes(
+    patch: Livepatch | None, installed: Sequence[Livepatch], disabled: Sequence[str]
+) -> dict[str, list[str] | None]:
+    """Which functions are kept, added and removed by disabling some and then loading `patch`."""
+    before = _function_names(installed)
+    after = _function_names([p for p in installed if p.name not in disabled])
+    if before is None or after is None:
+        return {"kept": None, "added": None, "removed": None}
+    if patch is not None:
+        own = _function_names([patch])
+        if own is None:
+            return {"kept": None, "added": None, "removed": None}
+        if patch.replace is None and after - own:
+            return {"kept": None, "added": sorted(own - before), "removed": None}
+        after = own if patch.replace else own | after
+    return {
+        "kept": sorted(before & after),
+        "added": sorted(after - before),
+        "removed": sorted(before - after),
+    }
+
+
+def _function_names(patches: Iterable[Livepatch]) -> set[str] | None:
+    names: set[str] = set()
+    for patch in patches:
+        if patch.objects is None:
+            return None
+        names.update(
+            "%s/%s,%d" % (obj.name, function.name, function.position)
+            for obj in patch.objects
+            for function in obj.functions
+        )
+    return names

@@ -1,0 +1,340 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Livepatch, livepatch file and board as JSON, and back with every bound checked.
+
+What a board or a playbook sends is untrusted: whatever does not have the shape
+raises ShapeError, whose message is one sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Mapping, Sequence, TypeVar
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    Function,
+    Livepatch,
+    Object,
+    SystemState,
+    klp_get_state,
+)
+
+T = TypeVar("T")
+
+# MODULE_NAME_LEN and KSYM_NAME_LEN are 56 and 512 at most (Linux 6.1 and later);
+# counts are far beyond what any real livepatch has.
+MAX_NAME = 512
+MAX_ITEMS = 65536
+
+CALLBACKS = ("pre_patch", "post_patch", "pre_unpatch", "post_unpatch")
+GENERATORS = ("source", "kpatch-build", "klp-build")
+SOURCES = ("kernel", "record", "file", "unknown")
+
+
+class ShapeError(ValueError):
+    """An answer or an argument that has not the shape it must have."""
+
+
+@dataclass(frozen=True)
+class LivepatchFile:
+    """A livepatch module's file: what it declares, and what it was built for.
+
+    path: where it was read; sha256, size: of the file as stored, in hex and
+    bytes; kernel_release: vermagic's first word; arch: as uname -m says;
+    generator: source, kpatch-build or klp-build; signature: None or
+    {"signer", "hash"}; compression: None, "xz", "zst" or "gz"; depends: the
+    modules that must be loaded first.
+    """
+
+    livepatch: Livepatch
+    path: str
+    sha256: str
+    size: int
+    vermagic: str
+    kernel_release: str
+    arch: str
+    generator: str = "source"
+    signature: dict[str, str | None] | None = None
+    compression: str | None = None
+    depends: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The transition that is under way: which livepatch, "patching" or "unpatching"."""
+
+    patch: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board as the gate sees it.
+
+    reasons: why it is unsupported, and why the kernel's own list can't be read;
+    patches: in stack order; states_source: kernel, record, file or unknown, the
+    least of what the patches have; leftover: livepatch modules that are loaded
+    though their livepatch was disabled or replaced; signatures_enforced: whether
+    the kernel takes signed modules only.
+    """
+
+    kernel_release: str
+    arch: str
+    kernel_build_id: str | None
+    supported: bool
+    system_states: bool
+    reasons: tuple[str, ...]
+    model: str | None
+    compatible: tuple[str, ...]
+    patches: tuple[Livepatch, ...]
+    states_source: str
+    transition: Transition | None
+    leftover: tuple[str, ...]
+    modules_disabled: bool
+    signatures_enforced: bool
+
+
+def board_to_json(board: Board) -> dict[str, Any]:
+    """What livepatch_info returns, but for the blocking tasks of a transition."""
+    return {
+        "kernel": {
+            "release": board.kernel_release,
+            "arch": board.arch,
+            "build_id": board.kernel_build_id,
+            "modules_disabled": board.modules_disabled,
+            "signatures_enforced": board.signatures_enforced,
+        },
+        "support": {
+            "supported": board.supported,
+            "system_states": board.system_states,
+            "reasons": list(board.reasons),
+        },
+        "board": {"model": board.model, "compatible": list(board.compatible)},
+        "patches": [livepatch_to_json(patch) for patch in board.patches],
+        "system_states": system_states_to_json(board.patches),
+        "states_source": board.states_source,
+        "leftover": list(board.leftover),
+        "transition": None if board.transition is None else asdict(board.transition),
+    }
+
+
+def board_from_json(value: Any) -> Board:
+    """A Board out of what livepatch_info returned.  Raises ShapeError."""
+    info = _mapping(value, "livepatch_info's answer")
+    kernel = _mapping(info.get("kernel"), "kernel")
+    support = _mapping(info.get("support"), "support")
+    identity = _mapping(info.get("board"), "board")
+    return Board(
+        kernel_release=_name(kernel, "release"),
+        arch=_name(kernel, "arch"),
+        kernel_build_id=_optional(kernel, "build_id", _hex),
+        supported=_bool(support, "supported"),
+        system_states=_bool(support, "system_states"),
+        reasons=_tuple(support, "reasons", lambda item: _text({"reasons": item}, "reasons")),
+        model=_optional(identity, "model", _text),
+        compatible=_tuple(
+            identity, "compatible", lambda item: _text({"compatible": item}, "compatible")
+        ),
+        patches=_tuple(info, "patches", livepatch_from_json),
+        states_source=_one_of(info, "states_source", SOURCES),
+        transition=_optional(info, "transition", _transition),
+        leftover=_tuple(info, "leftover", lambda item: _name({"leftover": item}, "leftover")),
+        modules_disabled=_bool(kernel, "modules_disabled"),
+        signatures_enforced=_bool(kernel, "signatures_enforced"),
+    )
+
+
+def livepatch_to_json(patch: Livepatch) -> dict[str, Any]:
+    """The patch shape of docs/interface: None where something is unknown."""
+    return {
+        "name": patch.name,
+        "replace": patch.replace,
+        "enabled": patch.enabled,
+        "transition": patch.transition,
+        "states": None if patch.states is None else [asdict(state) for state in patch.states],
+        "objects": None if patch.objects is None else [_object_to_json(o) for o in patch.objects],
+        "build_id": patch.build_id,
+        "srcversion": patch.srcversion,
+    }
+
+
+def _object_to_json(obj: Object) -> dict[str, Any]:
+    return {
+        "name": obj.name,
+        "patched": obj.patched,
+        "functions": [asdict(function) for function in obj.functions],
+        "callbacks": None if obj.callbacks is None else list(obj.callbacks),
+    }
+
+
+def file_to_json(file: LivepatchFile) -> dict[str, Any]:
+    """The patch shape with what only a file has."""
+    return dict(
+        livepatch_to_json(file.livepatch),
+        path=file.path,
+        sha256=file.sha256,
+        size=file.size,
+        vermagic=file.vermagic,
+        kernel_release=file.kernel_release,
+        arch=file.arch,
+        generator=file.generator,
+        signature=file.signature,
+        compression=file.compression,
+        depends=list(file.depends),
+    )
+
+
+def system_states_to_json(patches: Sequence[Livepatch]) -> list[dict[str, Any]] | None:
+    """One row per state id: id, version, data, and the livepatch that owns it now.
+
+    patches: in stack order; the latest that has an id owns it, as
+    klp_get_prev_state() would find it.  None where some states are unknown.
+    """
+    if any(patch.states is None for patch in patches):
+        return None
+    owners = {state.id: patch for patch in patches for state in patch.states or ()}
+    rows = []
+    for id, patch in sorted(owners.items()):
+        state = klp_get_state(patch, id)
+        if state is not None:
+            rows.append(dict(asdict(state), patch=patch.name))
+    return rows
+
+
+def livepatch_from_json(value: Any) -> Livepatch:
+    """A Livepatch out of JSON.  Raises ShapeError."""
+    patch = _mapping(value, "a livepatch")
+    return Livepatch(
+        name=_name(patch, "name"),
+        replace=_optional(patch, "replace", _bool),
+        enabled=_optional(patch, "enabled", _bool),
+        transition=_optional(patch, "transition", _bool),
+        states=_optional(patch, "states", lambda p, k: _tuple(p, k, _state)),
+        objects=_optional(patch, "objects", lambda p, k: _tuple(p, k, _object)),
+        build_id=_optional(patch, "build_id", _hex),
+        srcversion=_optional(patch, "srcversion", _name),
+    )
+
+
+def file_from_json(value: Any) -> LivepatchFile:
+    """A LivepatchFile out of JSON.  Raises ShapeError."""
+    file = _mapping(value, "a livepatch file")
+    return LivepatchFile(
+        livepatch=livepatch_from_json(file),
+        path=_text(file, "path"),
+        sha256=_hex(file, "sha256"),
+        size=_int(file, "size", 0, 2**40),
+        vermagic=_text(file, "vermagic"),
+        kernel_release=_text(file, "kernel_release"),
+        arch=_name(file, "arch"),
+        generator=_one_of(file, "generator", GENERATORS),
+        signature=_optional(file, "signature", _signature),
+        compression=_optional(file, "compression", lambda f, k: _one_of(f, k, ("xz", "zst", "gz"))),
+        depends=_tuple(file, "depends", lambda item: _name({"depends": item}, "depends")),
+    )
+
+
+def _state(value: Any) -> SystemState:
+    state = _mapping(value, "a system state")
+    try:
+        return SystemState(
+            id=_int(state, "id", 1, 2**64 - 1),
+            version=_int(state, "version", 0, 2**32 - 1),
+            data=_optional(state, "data", _hex),
+        )
+    except ShapeError:
+        raise
+    except ValueError as error:
+        raise ShapeError(str(error)) from error
+
+
+def _object(value: Any) -> Object:
+    obj = _mapping(value, "an object")
+    return Object(
+        name=_name(obj, "name"),
+        patched=_optional(obj, "patched", _bool),
+        functions=_tuple(obj, "functions", _function),
+        callbacks=_optional(
+            obj,
+            "callbacks",
+            lambda o, k: _tuple(o, k, lambda item: _one_of({k: item}, k, CALLBACKS)),
+        ),
+    )
+
+
+def _transition(value: Mapping[str, Any], key: str) -> Transition:
+    transition = _mapping(value[key], key)
+    return Transition(
+        patch=_name(transition, "patch"),
+        direction=_one_of(transition, "direction", ("patching", "unpatching")),
+    )
+
+
+def _function(value: Any) -> Function:
+    function = _mapping(value, "a function")
+    return Function(_name(function, "name"), _int(function, "position", 1, 2**64 - 1))
+
+
+def _signature(value: Mapping[str, Any], key: str) -> dict[str, str | None]:
+    signature = _mapping(value[key], key)
+    return {field: _optional(signature, field, _text) for field in ("signer", "hash")}
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ShapeError("%s must be a dictionary, not %s" % (what, type(value).__name__))
+    return value
+
+
+def _optional(value: Mapping[str, Any], key: str, read: Callable[..., T]) -> T | None:
+    return None if value.get(key) is None else read(value, key)
+
+
+def _tuple(value: Mapping[str, Any], key: str, read: Callable[[Any], T]) -> tuple[T, ...]:
+    items = value.get(key)
+    if not isinstance(items, (list, tuple)) or len(items) > MAX_ITEMS:
+        raise ShapeError("%s must be a list of at most %d items" % (key, MAX_ITEMS))
+    return tuple(read(item) for item in items)
+
+
+def _int(value: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    number = value.get(key)
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise ShapeError("%s must be a whole number from %d to %d" % (key, low, high))
+    return int(number)
+
+
+def _bool(value: Mapping[str, Any], key: str) -> bool:
+    if not isinstance(value.get(key), bool):
+        raise ShapeError("%s must be true or false" % key)
+    return bool(value[key])
+
+
+def _text(value: Mapping[str, Any], key: str, limit: int = 4096) -> str:
+    text = value.get(key)
+    if not isinstance(text, str) or len(text) > limit or not text.isprintable():
+        raise ShapeError("%s must be printable text of at most %d characters" % (key, limit))
+    return str(text)
+
+
+def _name(value: Mapping[str, Any], key: str) -> str:
+    name = _text(value, key, MAX_NAME)
+    if not name or "/" in name or name in (".", ".."):
+        raise ShapeError("%s must be a name, not %r" % (key, name))
+    return name
+
+
+def _hex(value: Mapping[str, Any], key: str) -> str:
+    text = _text(value, key, 256)
+    if not text or set(text) - set("0123456789abcdef"):
+        raise ShapeError("%s must be lower-case hexadecimal digits" % key)
+    return text
+
+
+def _one_of(value: Mapping[str, Any], key: str, choices: Sequence[str]) -> str:
+    text = _text(value, key)
+    if text not in choices:
+        raise ShapeError("%s must be one of %s" % (key, ", ".join(choices)))
+    return text
