@@ -1,0 +1,195 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is installed on this board, each answer from the best source that it offers.
+
+Runs on the board, standard library only.  The sources, best first: the kernel's
+own list (kernel), what this collection loaded (record), the file of the loaded
+build as inspected on the controller (file), else unknown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import Any, Iterable, Sequence
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils import kernel_memory, sysfs
+from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.kernel_memory import (
+    KernelLivepatch,
+    KernelMemory,
+    KernelMemoryError,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    SOURCES,
+    Board,
+    ShapeError,
+    Transition,
+    livepatch_from_json,
+    livepatch_to_json,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
+
+MAX_FILES_WANTED = 16
+
+
+def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
+    """Everything that the gate and livepatch_info need to know of this board.
+
+    files: livepatches out of files that may be builds of what is loaded, used
+    where neither the kernel's list nor the record tells.
+    """
+    uname = os.uname()
+    names = sysfs.livepatch_names()
+    reasons = () if names is not None else tuple(_why_unsupported(uname.release, uname.machine))
+    patches, source, why = _installed(store, files) if names is not None else ((), "kernel", None)
+    in_transition = sysfs.transition()
+    return Board(
+        kernel_release=uname.release,
+        arch=uname.machine,
+        kernel_build_id=sysfs.kernel_build_id(),
+        supported=names is not None,
+        system_states=names is not None and _tracks_system_states(),
+        reasons=reasons if why is None else (*reasons, why),
+        model=sysfs.read_text("/proc/device-tree/model"),
+        compatible=tuple(
+            (sysfs.read_text("/proc/device-tree/compatible") or "").split("\0")
+            if os.path.exists("/proc/device-tree/compatible")
+            else ()
+        ),
+        patches=tuple(patches),
+        states_source=source,
+        transition=in_transition and Transition(*in_transition),
+        leftover=tuple(sysfs.leftover_livepatches(names or [])),
+        modules_disabled=sysfs.read_text("/proc/sys/kernel/modules_disabled") == "1",
+        signatures_enforced=_signatures_enforced(),
+    )
+
+
+def remember(store: BootStore, patch: Livepatch) -> None:
+    """Record what was loaded, for a board whose kernel does not show its own list."""
+    records = store.get("records")
+    records = dict(records) if isinstance(records, dict) else {}
+    records[patch.name] = livepatch_to_json(patch)
+    store.put("records", records)
+
+
+def files_wanted(board: Board) -> list[str]:
+    """Files on this board that may be the livepatches whose states are unknown, by their name."""
+    wanted = {p.name for p in board.patches if p.states is None}
+    found: list[str] = []
+    if wanted:
+        for directory, _directories, files in os.walk("/lib/modules/%s" % board.kernel_release):
+            for file in files:
+                name, dot, ending = file.partition(".ko")
+                if dot and ending in ("", ".xz", ".zst", ".gz"):
+                    if name.replace("-", "_") in wanted and len(found) < MAX_FILES_WANTED:
+                        found.append(os.path.join(directory, file))
+    return found
+
+
+def _installed(
+    store: BootStore, files: Iterable[Livepatch]
+) -> tuple[Sequence[Livepatch], str, str | None]:
+    """The livepatches in stack order, the source of their states, and why it isn't the kernel."""
+    shown = _shown_in_sysfs()
+    if not shown:
+        return (), "kernel", None
+    if not _tracks_system_states():
+        patches = [replace(shown[name], states=()) for name in sysfs.stack_order(list(shown))]
+        return patches, "kernel", None
+    try:
+        for _attempt in range(5):
+            listed = _kernel_list(store)
+            shown = _shown_in_sysfs()
+            if {patch.name for patch in listed} == set(shown):
+                return [_merge(shown[patch.name], patch) for patch in listed], "kernel", None
+        raise KernelMemoryError("the kernel's list of livepatches and sysfs do not agree")
+    except KernelMemoryError as error:
+        why = "the kernel's own list of livepatches can't be read: %s" % error
+    records = list(_records(store))
+    files = list(files)
+    patches = []
+    worst = 0
+    for name in sysfs.stack_order(list(shown)):
+        patch, source = _from_other_sources(shown[name], records, files)
+        patches.append(patch)
+        worst = max(worst, SOURCES.index(source))
+    return patches, SOURCES[worst], why
+
+
+def _shown_in_sysfs() -> dict[str, Livepatch]:
+    shown = (sysfs.read_livepatch(name) for name in sysfs.livepatch_names() or [])
+    return {patch.name: patch for patch in shown if patch is not None}
+
+
+def _kernel_list(store: BootStore) -> list[KernelLivepatch]:
+    address = store.get("klp_patches")
+    with KernelMemory() as memory:
+        if not isinstance(address, int):
+            address = kernel_memory.find_klp_patches()
+            store.put("klp_patches", address)
+        return kernel_memory.read_livepatches(memory, address, store.token)
+
+
+def _merge(shown: Livepatch, listed: KernelLivepatch) -> Livepatch:
+    # An object that only the transition added (the kernel's nops) has no callbacks.
+    objects = tuple(
+        replace(
+            obj, callbacks=None if listed.callbacks is None else listed.callbacks.get(obj.name, ())
+        )
+        for obj in shown.objects or ()
+    )
+    return replace(shown, replace=listed.replace, states=listed.states, objects=objects)
+
+
+def _records(store: BootStore) -> Iterable[Livepatch]:
+    records: Any = store.get("records")
+    for record in records.values() if isinstance(records, dict) else ():
+        try:
+            yield livepatch_from_json(record)
+        except ShapeError:
+            continue
+
+
+def _from_other_sources(
+    shown: Livepatch, records: Sequence[Livepatch], files: Sequence[Livepatch]
+) -> tuple[Livepatch, str]:
+    for source, known in (("record", records), ("file", files)):
+        for patch in known:
+            if patch.name == shown.name and patch.build_id and patch.build_id == shown.build_id:
+                is_cumulative = patch.replace if shown.replace is None else shown.replace
+                merged = replace(shown, replace=is_cumulative, states=patch.states)
+                if merged.states is not None:
+                    return merged, source
+    return shown, "unknown"
+
+
+def _why_unsupported(release: str, arch: str) -> Iterable[str]:
+    yield (
+        "there is no /sys/kernel/livepatch: the running kernel %s (%s) was built without "
+        "CONFIG_LIVEPATCH" % (release, arch)
+    )
+    if arch == "aarch64" and _kernel_version(release) < (6, 17):
+        yield "arm64 kernels have livepatching from Linux 6.17"
+    elif not arch.endswith("64") and not arch.startswith(("ppc64", "s390x")):
+        yield "32-bit kernels have no livepatching"
+
+
+def _tracks_system_states() -> bool:
+    """struct klp_state came with Linux 5.5; an older struct klp_patch has no states."""
+    return _kernel_version(os.uname().release) >= (5, 5)
+
+
+def _kernel_version(release: str) -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match.group(1)), int(match.group(2))) if match else (0, 0)
+
+
+def _signatures_enforced() -> bool:
+    """Lockdown of either level takes signed modules only (security/lockdown, 5.4 and later)."""
+    enforced = sysfs.read_text("/sys/module/module/parameters/sig_enforce") == "Y"
+    return enforced or sysfs.lockdown() not in (None, "none")

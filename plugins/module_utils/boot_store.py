@@ -1,0 +1,146 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The collection's own directory on a board, /run/orangepi.livepatch: root's alone, this boot's alone.
+
+It holds the address of klp_patches (finding it costs half a second), the key
+of the opaque data tokens, what was loaded (the "record" of the design), and the
+lock that keeps two runs apart.  Whatever is not root's, or is of another boot,
+is ignored and written anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import stat
+import time
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+DIRECTORY = "/run/orangepi.livepatch"
+MAX_SIZE = 4 * 1024 * 1024
+
+
+class BoardBusyError(Exception):
+    """Another run of this collection holds the board."""
+
+
+class BootStore:
+    """JSON values kept for the life of one boot, in a directory that only root can enter.
+
+    Where the directory can't be had (not root, a read-only /run) nothing is
+    kept and every value is None: slower, never wrong.
+    """
+
+    def __init__(self, directory: str = DIRECTORY) -> None:
+        self.directory = directory
+        self.boot_id = _boot_id()
+        self.usable = self.boot_id is not None and _own_directory(directory)
+
+    def get(self, name: str) -> Any:
+        """The value put under that name during this boot, else None."""
+        if not self.usable:
+            return None
+        try:
+            fd = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(fd, "rb") as file:
+                if not _is_private(os.fstat(fd)):
+                    return None
+                content = json.loads(file.read(MAX_SIZE).decode("utf-8"))
+        except (OSError, ValueError):
+            return None
+        if not isinstance(content, dict) or content.get("boot_id") != self.boot_id:
+            return None
+        return content.get("value")
+
+    def put(self, name: str, value: Any) -> None:
+        """Keep the value; a reader sees the old one or the new one, never half."""
+        if not self.usable:
+            return
+        temporary = "%s.%d" % (self._path(name), os.getpid())
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
+                json.dump({"boot_id": self.boot_id, "value": value}, file)
+            os.replace(temporary, self._path(name))
+        except OSError:
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass
+
+    @contextmanager
+    def lock(self, timeout: float) -> Iterator[None]:
+        """Hold the board for one run; BoardBusyError after `timeout` seconds of waiting."""
+        if not self.usable:
+            yield
+            return
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(self._path("lock"), flags, 0o600)
+        try:
+            deadline = time.monotonic() + timeout
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if time.monotonic() >= deadline:
+                        raise BoardBusyError(
+                            "another run of orangepi.livepatch is at work on this board and did "
+                            "not end within %g seconds" % timeout
+                        ) from None
+                time.sleep(0.1)
+            yield
+        finally:
+            os.close(fd)
+
+    def token(self, address: int) -> str | None:
+        """An opaque name for a kernel address: equal for equal addresses in this boot.
+
+        Keyed, as the kernel's own %p is, so that the address can't be found by
+        trying them all.  None for NULL.
+        """
+        if address == 0:
+            return None
+        return hmac.new(self._key(), address.to_bytes(8, "big"), hashlib.sha256).hexdigest()[:16]
+
+    def _key(self) -> bytes:
+        key = self.get("token_key")
+        if not isinstance(key, str) or len(key) != 64:
+            key = os.urandom(32).hex()
+            self.put("token_key", key)
+            key = self.get("token_key") or key
+        return bytes.fromhex(key)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+
+def _boot_id() -> str | None:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read(64).strip()
+    except OSError:
+        return None
+
+
+def _own_directory(directory: str) -> bool:
+    if os.geteuid() != 0:
+        return False
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    status = os.lstat(directory)
+    return stat.S_ISDIR(status.st_mode) and _is_private(status)
+
+
+def _is_private(status: os.stat_result) -> bool:
+    return status.st_uid == 0 and not status.st_mode & 0o077

@@ -1,0 +1,270 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The running kernel's own list of livepatches, read from /proc/kcore.
+
+The truth, whoever loaded them.  Standard library only; runs on the board, as
+root.  Offsets are include/linux/livepatch.h's on 64-bit kernels, the same from
+Linux 5.5 to 7.3; whatever does not look as it must ends in KernelMemoryError,
+since a later kernel may have changed them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Callable
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import CALLBACKS
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
+
+KLP_PATCH_SIZE = 200
+KLP_PATCH_OBJS = 8
+KLP_PATCH_STATES = 16
+KLP_PATCH_REPLACE = 24
+KLP_PATCH_LIST = 32
+KLP_PATCH_KOBJ_NAME = 48
+KLP_STATE_SIZE = 24
+KLP_OBJECT_SIZE = 168
+KLP_OBJECT_CALLBACKS = 16
+
+# No bound of the kernel's own: far beyond any real list, low enough to end soon.
+MAX_PATCHES = 1024
+MAX_STATES = 65536
+MAX_OBJECTS = 4096
+MAX_SEGMENTS = 65535
+MODULE_NAME_LEN = 64
+
+ELFCLASS64 = 2
+ET_CORE = 4
+PT_LOAD = 1
+
+MODULE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,63}\Z")
+
+
+class KernelMemoryError(Exception):
+    """The list can't be read, or does not look as it must; the message says why."""
+
+
+@dataclass(frozen=True)
+class KernelLivepatch:
+    """A struct klp_patch as it stands in memory.
+
+    address: of the structure; callbacks: for every object's name the callbacks
+    it has, None where struct klp_object has not the expected layout.
+    """
+
+    address: int
+    name: str
+    replace: bool
+    states: tuple[SystemState, ...]
+    callbacks: dict[str, tuple[str, ...]] | None
+
+
+class KernelMemory:
+    """/proc/kcore: an ELF core file whose PT_LOAD segments are the kernel's memory."""
+
+    def __init__(self, path: str = "/proc/kcore") -> None:
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelMemoryError("%s: %s" % (path, error.strerror)) from error
+        try:
+            self._read_headers(path)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> KernelMemory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._fd)
+
+    def _read_headers(self, path: str) -> None:
+        header = self._pread(0, 64)
+        if len(header) < 64 or header[:4] != b"\x7fELF" or header[4] != ELFCLASS64:
+            raise KernelMemoryError("%s is not a 64-bit ELF core file" % path)
+        self.byte_order = "<" if header[5] == 1 else ">"
+        fields = struct.unpack_from(self.byte_order + "HHIQQQIHHHHHH", header, 16)
+        e_type, e_phoff, e_phentsize, e_phnum = fields[0], fields[4], fields[8], fields[9]
+        if e_type != ET_CORE or e_phentsize != 56 or e_phnum > MAX_SEGMENTS:
+            raise KernelMemoryError("%s has not the headers of an ELF core file" % path)
+        table = self._pread(e_phoff, e_phentsize * e_phnum)
+        if len(table) != e_phentsize * e_phnum:
+            raise KernelMemoryError("%s is truncated" % path)
+        # p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
+        self._segments = [
+            (entry[3], entry[5], entry[2])
+            for entry in struct.iter_unpack(self.byte_order + "IIQQQQQQ", table)
+            if entry[0] == PT_LOAD
+        ]
+
+    def read(self, address: int, size: int) -> bytes:
+        """That many bytes at that virtual address.  Raises KernelMemoryError."""
+        for start, length, offset in self._segments:
+            if start <= address and address + size <= start + length:
+                data = self._pread(offset + address - start, size)
+                if len(data) == size:
+                    return data
+        raise KernelMemoryError("kernel memory at a pointer of the list can't be read")
+
+    def read_pointers(self, address: int, count: int) -> tuple[int, ...]:
+        """Consecutive unsigned longs, 8 bytes each."""
+        return struct.unpack("%s%dQ" % (self.byte_order, count), self.read(address, 8 * count))
+
+    def read_string(self, address: int, size: int) -> str:
+        """A NUL-terminated string of fewer than `size` bytes; it may end before the next page."""
+        first = min(size, 4096 - address % 4096)
+        data = self.read(address, first)
+        if b"\0" not in data and first < size:
+            data += self.read(address + first, size - first)
+        if b"\0" not in data:
+            raise KernelMemoryError("a name in kernel memory does not end")
+        return data.split(b"\0", 1)[0].decode("ascii", "replace")
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        try:
+            return os.pread(self._fd, size, offset)
+        except (OSError, OverflowError) as error:
+            raise KernelMemoryError("/proc/kcore can't be read: %s" % error) from error
+
+
+def find_klp_patches(path: str = "/proc/kallsyms") -> int:
+    """The address of the list head klp_patches (kernel/livepatch/core.c).
+
+    Raises KernelMemoryError where the kernel does not show it: kptr_restrict=2,
+    or no CONFIG_LIVEPATCH.  Costs half a second on a slow board, so keep it.
+    """
+    wanted = b" klp_patches\n"
+    try:
+        with open(path, "rb", buffering=0) as kallsyms:
+            rest = b""
+            while True:
+                chunk = kallsyms.read(1 << 16)
+                data = rest + chunk
+                end = data.find(wanted)
+                if end >= 0:
+                    line = data[data.rfind(b"\n", 0, end) + 1 : end]
+                    address = int(line.split()[0], 16)
+                    break
+                if not chunk:
+                    raise KernelMemoryError("%s does not name klp_patches" % path)
+                rest = data[data.rfind(b"\n") + 1 :]
+    except (OSError, ValueError, IndexError) as error:
+        raise KernelMemoryError("%s can't be read: %s" % (path, error)) from error
+    if address == 0:
+        raise KernelMemoryError(
+            "%s hides the address of klp_patches (kernel.kptr_restrict)" % path
+        )
+    return address
+
+
+def read_livepatches(
+    memory: KernelMemory, klp_patches: int, token: Callable[[int], str | None]
+) -> list[KernelLivepatch]:
+    """Every livepatch on the kernel's list, in stack order.
+
+    klp_patches: the list head's address; token: makes a data pointer opaque.
+    The list is walked without the kernel's lock, so it is read again until two
+    readings agree.  Raises KernelMemoryError where it is corrupt or keeps
+    changing.
+    """
+    error = KernelMemoryError("the kernel's list of livepatches keeps changing")
+    previous = None
+    for _attempt in range(5):
+        try:
+            current = [
+                _read_livepatch(memory, address, token)
+                for address in _walk(memory, klp_patches)
+            ]
+        except KernelMemoryError as reason:
+            previous, error = None, reason
+            continue
+        if current == previous:
+            return current
+        previous = current
+    raise error
+
+
+def _walk(memory: KernelMemory, head: int) -> list[int]:
+    addresses: list[int] = []
+    node = head
+    following, last = memory.read_pointers(head, 2)
+    while following != head:
+        if len(addresses) == MAX_PATCHES:
+            raise KernelMemoryError(
+                "the kernel's list of livepatches does not end within %d entries" % MAX_PATCHES
+            )
+        after, before = memory.read_pointers(following, 2)
+        if before != node:
+            raise KernelMemoryError("the kernel's list of livepatches is corrupt or changing")
+        addresses.append(following - KLP_PATCH_LIST)
+        node, following = following, after
+    if last != node:
+        raise KernelMemoryError("the kernel's list of livepatches is corrupt or changing")
+    return addresses
+
+
+def _read_livepatch(
+    memory: KernelMemory, address: int, token: Callable[[int], str | None]
+) -> KernelLivepatch:
+    patch = memory.read(address, KLP_PATCH_SIZE)
+    objs, states = struct.unpack_from(memory.byte_order + "QQ", patch, KLP_PATCH_OBJS)
+    (name,) = struct.unpack_from(memory.byte_order + "Q", patch, KLP_PATCH_KOBJ_NAME)
+    replace = patch[KLP_PATCH_REPLACE]
+    kobj_name = memory.read_string(name, MODULE_NAME_LEN)
+    if replace > 1 or not MODULE_NAME.match(kobj_name):
+        raise KernelMemoryError(
+            "struct klp_patch has not the layout known from Linux 5.5 to 7.3"
+        )
+    return KernelLivepatch(
+        address=address,
+        name=kobj_name,
+        replace=bool(replace),
+        states=tuple(_read_states(memory, states, token)) if states else (),
+        callbacks=_read_callbacks(memory, objs),
+    )
+
+
+def _read_states(
+    memory: KernelMemory, address: int, token: Callable[[int], str | None]
+) -> list[SystemState]:
+    states: list[SystemState] = []
+    layout = struct.Struct(memory.byte_order + "QI4xQ")
+    while len(states) < MAX_STATES:
+        entry = memory.read(address + len(states) * KLP_STATE_SIZE, KLP_STATE_SIZE)
+        id, version, data = layout.unpack(entry)
+        if id == 0:
+            return states
+        states.append(SystemState(id, version, token(data)))
+    raise KernelMemoryError("an array of system states does not end within %d" % MAX_STATES)
+
+
+def _read_callbacks(memory: KernelMemory, address: int) -> dict[str, tuple[str, ...]] | None:
+    """None where the array's stride is not the usual one (CONFIG_DEBUG_KOBJECT_RELEASE)."""
+    callbacks: dict[str, tuple[str, ...]] = {}
+    try:
+        for index in range(MAX_OBJECTS):
+            obj = address + index * KLP_OBJECT_SIZE
+            name, funcs, *pointers = memory.read_pointers(obj, 2 + len(CALLBACKS))
+            if not name and not funcs:
+                return callbacks
+            object_name = memory.read_string(name, MODULE_NAME_LEN) if name else "vmlinux"
+            if not funcs or not MODULE_NAME.match(object_name):
+                return None
+            callbacks[object_name] = tuple(
+                kind for kind, pointer in zip(CALLBACKS, pointers) if pointer
+            )
+    except KernelMemoryError:
+        pass
+    return None

@@ -1,0 +1,332 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bring one livepatch to enabled, disabled or absent: gather, gate, act, wait, verify.
+
+Runs on the board, in one execution.  What it does besides deciding is told to
+the caller: a Result, or a Failure with the same fields and one sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Iterable
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs, transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import read_board, remember
+from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
+    Decision,
+    check_support,
+    check_transition,
+    function_changes,
+    gate,
+    same_build,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    Board,
+    LivepatchFile,
+    livepatch_to_json,
+    system_states_to_json,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
+from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import (
+    KernelLog,
+    TransitionResult,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the module livepatch that say how, not what."""
+
+    params: str = ""
+    timeout: float = 60.0
+    on_stall: str = "reverse"
+    unknown_states: str = "refuse"
+    allow_downgrade: bool = False
+    check_mode: bool = False
+
+
+class Failure(Exception):
+    """It was refused, or it went wrong: one sentence for the user."""
+
+
+class ImageNeeded(Exception):
+    """The livepatch is to be loaded, and the caller has not given the module's bytes."""
+
+
+class Run:
+    """One run against this board; its attributes tell what happened, also after a Failure.
+
+    The caller holds the store's lock from here to the end of the run.
+    """
+
+    def __init__(
+        self, store: BootStore, options: Options, files: Iterable[Livepatch] = ()
+    ) -> None:
+        self.store = store
+        self.options = options
+        self.files = tuple(files)
+        self.log = KernelLog()
+        self.decision: Decision | None = None
+        self.transition = TransitionResult()
+        self.before = self.after = self._read()
+
+    def enable(self, candidate: LivepatchFile, image: bytes | None) -> None:
+        """Load the candidate unless this build is enabled already.
+
+        image: the module as the kernel takes it, uncompressed.  Raises Failure,
+        and ImageNeeded where there is something to load and no image.
+        """
+        self._settle(candidate.livepatch)
+        self._gate(candidate)
+        if self.decision is None or not self.decision.steps:
+            return
+        if self.options.check_mode:
+            self.after = _predict(
+                self.before, _disabled_by(self.decision), candidate.livepatch, set()
+            )
+            return
+        if image is None:
+            raise ImageNeeded
+        for step in self.decision.steps:
+            action, _space, name = step.partition(" ")
+            if action == "disable":
+                self._disable(name)
+            else:
+                self._load(candidate, image)
+        self._verify_loaded(candidate.livepatch)
+
+    def disable(self, name: str, remove: bool, build: Livepatch | None = None) -> None:
+        """Disable the livepatch and, to `remove`, unload its module too.
+
+        build: what the file says, where the caller named one.  Raises Failure.
+        """
+        self._settle(None)
+        installed = _find(self.before, name)
+        steps = []
+        if installed is not None:
+            if build is not None and not same_build(installed, build):
+                raise Failure(
+                    "%s was not touched: the installed livepatch of that name is another build "
+                    "(build id %s there, %s in the file); use name instead of src to take "
+                    "whatever build is there" % (name, installed.build_id, build.build_id)
+                )
+            steps.append("disable %s" % name)
+        if remove and (installed is not None or name in self.before.leftover):
+            steps.append("remove %s" % name)
+        elif remove and sysfs.module_loaded(name):
+            raise Failure(
+                "%s was not removed: a module of that name is loaded, but it is not a "
+                "livepatch; use community.general.modprobe for other modules" % name
+            )
+        self._decide_to_disable(name, installed, steps)
+        if self.options.check_mode:
+            self.after = _predict(self.before, {name}, None, {name} if remove else set())
+            return
+        for step in steps:
+            if step.startswith("disable"):
+                self._disable(name)
+            else:
+                self._remove(name)
+        if steps:
+            self.after = self._read()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the board is, or in check mode would be, another than before."""
+        return _identity(self.before) != _identity(self.after)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the module livepatch returns."""
+        before, after = _snapshot(self.before), _snapshot(self.after)
+        return {
+            "changed": self.changed,
+            "decision": None if self.decision is None else self.decision.to_json(),
+            "transition": self.transition.to_json(),
+            "before": before,
+            "after": after,
+            "states_source": self.after.states_source,
+            "kernel_log": self.log.lines(),
+            "diff": {"before": before, "after": after},
+        }
+
+    def _read(self) -> Board:
+        return read_board(self.store, self.files)
+
+    def _settle(self, patch: Livepatch | None) -> None:
+        """Let a transition that we found under way end, whosever it is."""
+        found = self.before.transition
+        if found is None or self.options.check_mode:
+            return
+        installed = _find(self.before, found.patch)
+        ours = patch is not None and installed is not None and found.patch == patch.name
+        if ours and found.direction == "patching" and same_build(patch, installed):
+            self._finish(found.patch, "patching")
+        elif not transition.wait_until(
+            lambda: transition.ended(found.patch), self.options.timeout
+        ):
+            blocking = tuple(sysfs.blocking_tasks(found.direction))
+            self.transition = TransitionResult(
+                "stalled", found.direction, self.options.timeout, blocking
+            )
+        self.before = self.after = self._read()
+
+    def _gate(self, candidate: LivepatchFile) -> None:
+        self.decision = gate(
+            candidate,
+            self.before,
+            params=self.options.params,
+            unknown_states=self.options.unknown_states,
+            allow_downgrade=self.options.allow_downgrade,
+        )
+        if not self.decision.allowed:
+            raise Failure(self.decision.refusal(candidate.livepatch.name) + self._blocked_by())
+
+    def _decide_to_disable(self, name: str, installed: Livepatch | None, steps: list[str]) -> None:
+        checks = [check_support(self.before)] if not self.before.supported else []
+        if installed is not None:
+            checks.append(check_transition(self.before))
+        allowed = installed is None or all(check.outcome == "pass" for check in checks)
+        self.decision = Decision(
+            allowed,
+            tuple(steps) if allowed else (),
+            tuple(checks),
+            (),
+            function_changes(None, self.before.patches, [name]),
+        )
+        if not allowed:
+            raise Failure(self.decision.refusal("disabling %s" % name) + self._blocked_by())
+
+    def _load(self, candidate: LivepatchFile, image: bytes) -> None:
+        patch = candidate.livepatch
+        if patch.name in self._read().leftover:
+            # A disabled livepatch can't be enabled again; its module must be loaded anew.
+            self._remove(patch.name)
+        try:
+            transition.load(image, self.options.params)
+        except OSError as error:
+            self.after = self._read()
+            raise Failure(
+                "%s could not be loaded: %s" % (patch.name, transition.why_load_failed(error))
+            ) from error
+        remember(self.store, replace(patch, build_id=sysfs.module_build_id(patch.name)))
+        self._finish(patch.name, "patching")
+
+    def _disable(self, name: str) -> None:
+        try:
+            transition.set_enabled(name, False)
+        except OSError as error:
+            self.after = self._read()
+            raise Failure(
+                "%s could not be disabled: the kernel said %s" % (name, error.strerror)
+            ) from error
+        self._finish(name, "unpatching")
+
+    def _remove(self, name: str) -> None:
+        try:
+            transition.remove(name)
+        except OSError as error:
+            self.after = self._read()
+            raise Failure(
+                "the module %s could not be unloaded: the kernel said %s. A livepatch that was "
+                "part of a forced transition stays loaded until the next reboot"
+                % (name, error.strerror)
+            ) from error
+
+    def _finish(self, name: str, direction: str) -> None:
+        options = self.options
+        try:
+            result = transition.finish(name, direction, options.timeout, options.on_stall)
+        except OSError as error:
+            self.after = self._read()
+            raise Failure(
+                "the stalled transition of %s could not be ended: the kernel said %s"
+                % (name, error.strerror)
+            ) from error
+        self.transition = result
+        if result.outcome in ("completed", "forced"):
+            return
+        if result.outcome == "reversed" and direction == "patching":
+            self._remove(name)
+        self.after = self._read()
+        how = "was reversed, and the board is as it was before"
+        if result.outcome == "stalled":
+            how = "is still under way; run again to wait on"
+        raise Failure(
+            "the transition of %s (%s) did not end within %g seconds and %s%s"
+            % (name, direction, options.timeout, how, self._blocked_by())
+        )
+
+    def _blocked_by(self) -> str:
+        tasks = ["%s[%d]" % (task.comm, task.tid) for task in self.transition.blocking]
+        if not tasks:
+            return ""
+        more = " and %d more" % (len(tasks) - 5) if len(tasks) > 5 else ""
+        return ". Blocked by %s%s" % (", ".join(tasks[:5]), more)
+
+    def _verify_loaded(self, patch: Livepatch) -> None:
+        self.after = self._read()
+        loaded = _find(self.after, patch.name)
+        if loaded is None or not loaded.enabled or loaded.transition:
+            raise Failure(
+                "%s was loaded, but the kernel does not show it enabled afterwards; look at "
+                "kernel_log" % patch.name
+            )
+        if same_build(loaded, patch) is False:
+            raise Failure(
+                "%s was loaded, but the kernel shows other system states or another build id than "
+                "the file; its code must have changed them" % patch.name
+            )
+        disabled = _disabled_by(self.decision)
+        stays = [p.name for p in self.before.patches if p.name not in disabled]
+        expected = [patch.name] if loaded.replace else [*stays, patch.name]
+        shown = [p.name for p in self.after.patches]
+        if patch.replace is None or loaded.replace is None:
+            return
+        if loaded.replace != patch.replace and not self.options.params or shown != expected:
+            raise Failure(
+                "%s was loaded, but the kernel shows %s installed where %s was decided"
+                % (patch.name, ", ".join(shown), ", ".join(expected))
+            )
+
+
+def _find(board: Board, name: str) -> Livepatch | None:
+    return next((patch for patch in board.patches if patch.name == name), None)
+
+
+def _identity(board: Board) -> Any:
+    """What counts as a change: data tokens and tasks don't."""
+    return (
+        [(p.name, p.build_id, p.enabled, p.transition) for p in board.patches],
+        board.leftover,
+    )
+
+
+def _snapshot(board: Board) -> dict[str, Any]:
+    return {
+        "patches": [livepatch_to_json(patch) for patch in board.patches],
+        "system_states": system_states_to_json(board.patches),
+    }
+
+
+def _disabled_by(decision: Decision | None) -> set[str]:
+    steps = decision.steps if decision is not None else ()
+    return {step.partition(" ")[2] for step in steps if step.startswith("disable ")}
+
+
+def _predict(
+    board: Board, disabled: set[str], loaded: Livepatch | None, removed: set[str]
+) -> Board:
+    """The board after a run that is not made; a disabled or replaced module stays loaded."""
+    if loaded is not None and loaded.replace is not False:
+        disabled = {patch.name for patch in board.patches}
+    patches = tuple(patch for patch in board.patches if patch.name not in disabled)
+    if loaded is not None:
+        removed = removed | {loaded.name}
+        patches += (replace(loaded, enabled=True, transition=False),)
+    gone = disabled & {patch.name for patch in board.patches}
+    leftover = tuple(sorted((set(board.leftover) | gone) - removed))
+    return replace(board, patches=patches, leftover=leftover)

@@ -1,0 +1,211 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a kernel shows of itself in /sys and /proc, livepatches first.
+
+Standard library only; runs on the board.  See
+Documentation/ABI/testing/sysfs-kernel-livepatch.  Every read is bounded, and a
+file that isn't there is None: which files there are depends on the kernel's
+version and configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    Function,
+    Livepatch,
+    Object,
+)
+
+LIVEPATCH = "/sys/kernel/livepatch"
+MODULE = "/sys/module"
+MAX_READ = 1 << 20
+NT_GNU_BUILD_ID = 3
+
+
+@dataclass(frozen=True)
+class BlockingTask:
+    """A task that a transition waits for: its stack, the innermost frame first."""
+
+    pid: int
+    tid: int
+    comm: str
+    stack: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """pid, tid, comm and the lines of the stack."""
+        return dict(asdict(self), stack=list(self.stack))
+
+
+def read_text(path: str) -> str | None:
+    """The file's text without the blank at its end; None where it can't be read."""
+    data = read_bytes(path)
+    return None if data is None else data.decode("utf-8", "replace").rstrip("\0\n ")
+
+
+def read_bytes(path: str) -> bytes | None:
+    """The first MiB of the file; None where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_READ)
+    except OSError:
+        return None
+
+
+def livepatch_names() -> list[str] | None:
+    """The livepatches in /sys/kernel/livepatch; None where the kernel has none of it."""
+    return _subdirectories(LIVEPATCH) if os.path.isdir(LIVEPATCH) else None
+
+
+def read_livepatch(name: str) -> Livepatch | None:
+    """A livepatch as sysfs shows it; None where it is gone.
+
+    replace is None where sysfs does not show it (Linux 6.1, say); states
+    and callbacks are never there.
+    """
+    directory = os.path.join(LIVEPATCH, name)
+    enabled = read_text(os.path.join(directory, "enabled"))
+    transition = read_text(os.path.join(directory, "transition"))
+    if enabled is None or transition is None:
+        return None
+    replace = read_text(os.path.join(directory, "replace"))
+    return Livepatch(
+        name=name,
+        replace=None if replace is None else replace == "1",
+        states=None,
+        objects=tuple(_object(directory, obj) for obj in _subdirectories(directory)),
+        enabled=enabled == "1",
+        transition=transition == "1",
+        build_id=module_build_id(name),
+        srcversion=read_text(os.path.join(MODULE, name, "srcversion")),
+    )
+
+
+def _object(directory: str, name: str) -> Object:
+    path = os.path.join(directory, name)
+    patched = read_text(os.path.join(path, "patched"))
+    return Object(
+        name=name,
+        functions=tuple(_function(entry) for entry in _subdirectories(path)),
+        callbacks=None,
+        patched=None if patched is None else patched == "1",
+    )
+
+
+def _function(entry: str) -> Function:
+    name, _comma, position = entry.rpartition(",")
+    return Function(name, int(position))
+
+
+def stack_order(names: list[str]) -> list[str]:
+    """The names in the order in which the kernel stacks them.
+
+    By stack_order where sysfs has it, else by /proc/modules, which lists the
+    youngest module first: a livepatch is enabled while its module is loaded.
+    """
+    orders = {name: read_text(os.path.join(LIVEPATCH, name, "stack_order")) for name in names}
+    if all(order is not None and order.isdigit() for order in orders.values()):
+        return sorted(names, key=lambda name: int(orders[name] or 0))
+    modules = [line.split(" ", 1)[0] for line in (read_text("/proc/modules") or "").splitlines()]
+    age = {name: index for index, name in enumerate(modules)}
+    return sorted(names, key=lambda name: (-age.get(name, 0), name))
+
+
+def transition() -> tuple[str, str] | None:
+    """The livepatch in transition and the direction, "patching" or "unpatching"."""
+    for name in livepatch_names() or []:
+        if read_text(os.path.join(LIVEPATCH, name, "transition")) == "1":
+            enabled = read_text(os.path.join(LIVEPATCH, name, "enabled"))
+            return name, "patching" if enabled == "1" else "unpatching"
+    return None
+
+
+def blocking_tasks(direction: str, limit: int = 1000) -> list[BlockingTask]:
+    """Every task that has not reached the transition's goal yet.
+
+    /proc/PID/task/TID/patch_state is -1 outside a transition, else 0
+    (unpatched) or 1 (patched).
+    """
+    goal = "1" if direction == "patching" else "0"
+    tasks: list[BlockingTask] = []
+    for pid in _numbers("/proc"):
+        for tid in _numbers("/proc/%d/task" % pid):
+            task = "/proc/%d/task/%d/" % (pid, tid)
+            if read_text(task + "patch_state") not in (None, "-1", goal):
+                stack = (read_text(task + "stack") or "").splitlines()
+                comm = read_text(task + "comm") or ""
+                tasks.append(BlockingTask(pid, tid, comm, tuple(stack[:64])))
+                if len(tasks) == limit:
+                    return tasks
+    return tasks
+
+
+def module_loaded(name: str) -> bool:
+    """Whether a module of that name is loaded (built-in ones don't count)."""
+    return os.path.exists(os.path.join(MODULE, name, "refcnt"))
+
+
+def leftover_livepatches(installed: list[str]) -> list[str]:
+    """Livepatch modules that are loaded though their livepatch is gone: disabled or replaced.
+
+    Told by the taint flag K (TAINT_LIVEPATCH).
+    """
+    return [
+        name
+        for name in _subdirectories(MODULE)
+        if name not in installed and "K" in (read_text(os.path.join(MODULE, name, "taint")) or "")
+    ]
+
+
+def module_build_id(name: str) -> str | None:
+    """The GNU build id of a loaded module, in hex."""
+    data = read_bytes(os.path.join(MODULE, name, "notes", ".note.gnu.build-id"))
+    return None if data is None else build_id(data)
+
+
+def kernel_build_id() -> str | None:
+    """The GNU build id of the running kernel, in hex."""
+    data = read_bytes("/sys/kernel/notes")
+    return None if data is None else build_id(data)
+
+
+def build_id(notes: bytes) -> str | None:
+    """The GNU build id among ELF notes (native byte order, 4-byte alignment), in hex."""
+    offset = 0
+    while offset + 12 <= len(notes):
+        namesz, descsz, kind = struct.unpack_from("=III", notes, offset)
+        name = offset + 12
+        desc = name + (namesz + 3) // 4 * 4
+        if desc + descsz > len(notes):
+            return None
+        if kind == NT_GNU_BUILD_ID and notes[name : name + namesz] == b"GNU\0" and descsz:
+            return notes[desc : desc + descsz].hex()
+        offset = desc + (descsz + 3) // 4 * 4
+    return None
+
+
+def lockdown() -> str | None:
+    """none, integrity or confidentiality; None where the kernel has no lockdown."""
+    match = re.search(r"\[(\w+)\]", read_text("/sys/kernel/security/lockdown") or "")
+    return match.group(1) if match else None
+
+
+def _subdirectories(path: str) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=True))
+    except OSError:
+        return []
+
+
+def _numbers(path: str) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(path) if name.isdigit()]
+    except OSError:
+        return []
