@@ -1,0 +1,42 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller's half of livepatch: inspects the candidate, and sends it only where it is loaded."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
+    BoardAction,
+    image_argument,
+)
+
+
+class ActionModule(BoardAction):
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        args = dict(self._task.args)
+        update_expected = args.pop("_update_expected", False)
+        if not args.get("src"):
+            if args.get("state", "enabled") == "enabled":
+                raise AnsibleActionFail(
+                    "state: enabled needs src, the livepatch's file; name alone is for disabled "
+                    "and absent."
+                )
+            return self.ask("livepatch", args, task_vars)
+        candidate, data = self.read_candidate(args, task_vars)
+        args["_candidate"] = file_to_json(candidate)
+        catalog = None if args.get("remote_src") else os.path.dirname(candidate.path)
+        if update_expected and not self._task.check_mode:
+            args["_image"] = image_argument(data)
+        result = self.ask("livepatch", args, task_vars, catalog)
+        if result.pop("_image_needed", False):
+            args["_image"] = image_argument(data)
+            result = self.ask("livepatch", args, task_vars, catalog)
+        return result

@@ -1,0 +1,113 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of the modules: inspect the file here, ask the board, send what it lacks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
+    LivepatchFileError,
+    inspect,
+    module_image,
+    read_catalog,
+    read_stored,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    LivepatchFile,
+    livepatch_to_json,
+)
+
+
+class BoardAction(ActionBase):
+    """Runs the module of the action's own name on the board, with what the controller knows."""
+
+    TRANSFERS_FILES = False
+
+    def read_candidate(self, args: dict[str, Any], task_vars: dict[str, Any]) -> tuple[LivepatchFile, bytes]:
+        """The file that `src` and `remote_src` name, inspected, and the bytes as stored.
+
+        Raises AnsibleActionFail with one sentence.
+        """
+        src = args["src"]
+        remote = args.get("remote_src")
+        try:
+            if remote:
+                data, path = self.slurp(src, task_vars), src
+            else:
+                path = self.find(src)
+                data = read_stored(path)
+            return inspect(data, path), data
+        except LivepatchFileError as error:
+            raise AnsibleActionFail(str(error)) from None
+
+    def find(self, src: str) -> str:
+        """The path on the controller, looked up as by ansible.builtin.copy."""
+        try:
+            return str(self._find_needle("files", src))
+        except AnsibleError:
+            raise AnsibleActionFail(
+                "%s was not found on the controller; a file on the board needs remote_src: true."
+                % src
+            ) from None
+
+    def slurp(self, path: str, task_vars: dict[str, Any]) -> bytes:
+        """A file's bytes off the board.  Raises AnsibleActionFail."""
+        result = self._execute_module(
+            module_name="ansible.legacy.slurp", module_args={"src": path}, task_vars=task_vars
+        )
+        if result.get("failed"):
+            raise AnsibleActionFail(
+                "%s could not be read from the board: %s" % (path, result.get("msg"))
+            )
+        return base64.b64decode(result["content"])
+
+    def ask(
+        self, name: str, args: dict[str, Any], task_vars: dict[str, Any], catalog: str | None = None
+    ) -> dict[str, Any]:
+        """Execute the module, and again with files where it lacks system states.
+
+        catalog: a directory on the controller that may hold the builds that are
+        loaded; the board's own /lib/modules is searched too.
+        """
+        result = self._execute_module(
+            module_name="orangepi.livepatch." + name, module_args=args, task_vars=task_vars
+        )
+        wanted = result.pop("_files_wanted", None)
+        if result.get("states_source") == "unknown" and "_files" not in args:
+            files = self._files(catalog, wanted or [], task_vars)
+            if files:
+                args["_files"] = files
+                return self.ask(name, args, task_vars)
+        result.pop("invocation", None)
+        return result
+
+    def _files(
+        self, catalog: str | None, wanted: list[str], task_vars: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        found = []
+        if catalog is not None:
+            found += [file for _path, file in read_catalog(catalog) if isinstance(file, LivepatchFile)]
+        for path in wanted[:16]:
+            try:
+                found.append(inspect(self.slurp(path, task_vars), path))
+            except (AnsibleActionFail, LivepatchFileError):
+                continue
+        return [livepatch_to_json(file.livepatch) for file in found]
+
+
+def image_argument(data: bytes) -> dict[str, Any]:
+    """The module's bytes, uncompressed as the kernel takes them, packed for the way."""
+    image = module_image(data)
+    return {
+        "data": base64.b64encode(zlib.compress(image)).decode("ascii"),
+        "size": len(image),
+        "sha256": hashlib.sha256(image).hexdigest(),
+    }

@@ -1,0 +1,230 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a rollout will do: which livepatch for which board, in which waves, and the tables.
+
+Pure; runs on the controller.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    Board,
+    LivepatchFile,
+    ShapeError,
+    board_from_json,
+    file_from_json,
+)
+
+class RolloutError(ValueError):
+    """The catalog or the waves make no sense; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen to one board and why.
+
+    action: update, up to date, unsupported, nothing fits, refused, unreachable
+    or failed; file: the livepatch's path on the controller, where one was
+    picked; before, after: the names of the installed livepatches.
+    """
+
+    action: str
+    reason: str
+    file: str | None = None
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For a playbook's variable."""
+        return dict(asdict(self), before=list(self.before), after=list(self.after))
+
+
+def plan(
+    answer: Mapping[str, Any],
+    files: Sequence[Mapping[str, Any]],
+    index: Mapping[str, Any] | None = None,
+    unknown_states: str = "refuse",
+    allow_downgrade: bool = False,
+) -> Plan:
+    """The plan for the board that gave this answer to livepatch_info.
+
+    files: of livepatch_file_info; index: the content of catalog.yml.  Raises
+    RolloutError where the catalog can't be understood.
+    """
+    if answer.get("unreachable"):
+        return Plan("unreachable", "the board can't be reached: %s" % answer.get("msg"))
+    if answer.get("failed"):
+        return Plan("failed", "the board could not be read: %s" % answer.get("msg"))
+    try:
+        board = board_from_json(answer)
+        candidates = [file_from_json(file) for file in files]
+    except ShapeError as error:
+        return Plan("failed", "the board's answer was not understood: %s" % error)
+    before = tuple(patch.name for patch in board.patches)
+    if not board.supported:
+        return Plan("unsupported", "; ".join(board.reasons), before=before, after=before)
+    newest = pick(candidates, board, index)
+    if newest is None:
+        reason = "no cumulative livepatch in the catalog is built for kernel %s (%s)" % (
+            board.kernel_release,
+            board.arch,
+        )
+        return Plan("nothing fits", reason, before=before, after=before)
+    name = newest.livepatch.name
+    decision = gate(
+        newest, board, unknown_states=unknown_states, allow_downgrade=allow_downgrade
+    )
+    if not decision.allowed:
+        return Plan("refused", decision.refusal(name), newest.path, before, before)
+    if not decision.steps:
+        return Plan("up to date", "%s is enabled" % name, newest.path, before, before)
+    changes = ", ".join(
+        "state %d %s" % (state.id, _version_change(state.installed, state.candidate))
+        for state in decision.states
+    )
+    reason = "%s is the newest for kernel %s" % (os.path.basename(newest.path), board.kernel_release)
+    if changes:
+        reason += " (%s)" % changes
+    if decision.steps != ("load",):
+        reason += "; steps: %s" % ", ".join(decision.steps)
+    return Plan("update", reason, newest.path, before, (name,))
+
+
+def pick(
+    candidates: Sequence[LivepatchFile], board: Board, index: Mapping[str, Any] | None = None
+) -> LivepatchFile | None:
+    """The newest cumulative livepatch built for the board's kernel and architecture.
+
+    Newest by the number that catalog.yml gives, else by the last number in the
+    file's name.  Raises RolloutError where the newest can't be told.
+    """
+    numbers = _numbers(index)
+    fitting = [
+        file
+        for file in candidates
+        if file.livepatch.replace
+        and file.kernel_release == board.kernel_release
+        and file.arch == board.arch
+    ]
+    if len(fitting) < 2:
+        return fitting[0] if fitting else None
+    ranked = sorted(((_number(file, numbers), file) for file in fitting), key=lambda pair: pair[0])
+    (second, other), (highest, newest) = ranked[-2:]
+    if second == highest:
+        raise RolloutError(
+            "%s and %s have the same number %d, so that the newer can't be told; give them numbers "
+            "in catalog.yml."
+            % (os.path.basename(other.path), os.path.basename(newest.path), highest)
+        )
+    return newest
+
+
+def waves(boards: Sequence[str], sizes: Sequence[int | str]) -> list[list[str]]:
+    """The boards cut into waves by sizes as of Ansible's `serial`.
+
+    A size is a number of boards or a percentage of all of them, at least one
+    board; the last size repeats.  Raises RolloutError.
+    """
+    counts = [_count(size, len(boards)) for size in sizes]
+    if not counts:
+        raise RolloutError("rollout_waves is empty; give it at least one size, like [1, 100%].")
+    result: list[list[str]] = []
+    start = 0
+    while start < len(boards):
+        count = counts[min(len(result), len(counts) - 1)]
+        result.append(list(boards[start : start + count]))
+        start += count
+    return result
+
+
+def outcome(row: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The board's row after its update, from what the module livepatch returned."""
+    if result.get("unreachable"):
+        lost = "the board can't be reached any more: %s" % result.get("msg")
+        return dict(row, outcome="unreachable", after=["?"], reason=lost)
+    after = [patch["name"] for patch in result.get("after", {}).get("patches", [])]
+    transition = result.get("transition", {}).get("outcome")
+    if result.get("failed"):
+        word = transition if transition in ("reversed", "stalled") else "failed"
+        if "after" not in result:
+            after = ["?"]
+        return dict(row, outcome=word, after=after, reason=str(result.get("msg")))
+    word = "updated" if result.get("changed") else "up to date"
+    return dict(row, outcome=word, after=after)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of aligned columns: board, before, after, outcome, and why where there is a reason."""
+    cells = [("board", "before", "after", "outcome", "why")] + [
+        (
+            str(row["board"]),
+            _names(row.get("before")),
+            _names(row.get("after")),
+            str(row["outcome"]),
+            str(row.get("reason") or ""),
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(4)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths)), line[4]]).rstrip()
+        for line in cells
+    ]
+
+
+def _version_change(installed: int | None, candidate: int | None) -> str:
+    if installed is None:
+        return "new at version %s" % candidate
+    if installed == candidate:
+        return "stays at version %d" % installed
+    return "from version %d to %s" % (installed, candidate)
+
+
+def _names(names: Any) -> str:
+    return ", ".join(str(name) for name in names or ()) or "-"
+
+
+def _numbers(index: Mapping[str, Any] | None) -> dict[str, int]:
+    entries = (index or {}).get("livepatches", {})
+    if not isinstance(entries, Mapping):
+        raise RolloutError("catalog.yml: livepatches must be a dictionary of file names.")
+    numbers = {}
+    for name, entry in entries.items():
+        number = entry.get("number") if isinstance(entry, Mapping) else None
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise RolloutError("catalog.yml: %s needs a number, a whole one." % name)
+        numbers[str(name)] = number
+    return numbers
+
+
+def _number(file: LivepatchFile, numbers: Mapping[str, int]) -> int:
+    name = os.path.basename(file.path)
+    if name in numbers:
+        return numbers[name]
+    digits = re.findall(r"\d+", name.partition(".ko")[0])
+    if not digits:
+        raise RolloutError(
+            "%s has no number in its name, so that its age can't be told; give it one in "
+            "catalog.yml." % name
+        )
+    return int(digits[-1])
+
+
+def _count(size: int | str, total: int) -> int:
+    text = str(size).strip()
+    percent = text.endswith("%")
+    digits = text[:-1] if percent else text
+    if not digits.isdigit() or int(digits) == 0:
+        raise RolloutError(
+            "rollout_waves: %r is neither a number of boards nor a percentage." % size
+        )
+    return max(1, total * int(digits) // 100) if percent else int(digits)
