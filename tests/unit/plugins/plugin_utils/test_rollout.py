@@ -1,0 +1,164 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which livepatch a board gets, and in which wave."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    Board,
+    LivepatchFile,
+    board_to_json,
+    file_to_json,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    Livepatch,
+    SystemState,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.rollout import (
+    RolloutError,
+    outcome,
+    plan,
+    table,
+    waves,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+RELEASE = "6.1.0-56-amd64"
+
+
+def a_file(file_name, version=1, release=RELEASE, arch="x86_64", cumulative=True):
+    name = file_name.partition(".ko")[0].replace("-", "_")
+    patch = Livepatch(name, cumulative, (SystemState(1, version),), build_id="%02x" % version * 20)
+    return file_to_json(
+        LivepatchFile(patch, "/catalog/" + file_name, "00" * 32, 1, release, release, arch)
+    )
+
+
+def an_answer(*patches, supported=True, release=RELEASE):
+    return board_to_json(
+        Board(
+            release, "x86_64", None, supported, supported, () if supported else ("no livepatching",),
+            None, (), patches, "kernel", None, (), False, False,
+        )
+    )
+
+
+def running(version):
+    return Livepatch(
+        "fixes_%d" % version, True, (SystemState(1, version),), (), True, False,
+        "%02x" % version * 20,
+    )
+
+
+def picked(files, **options):
+    return plan(an_answer(), files, **options).file
+
+
+def test_the_highest_number_in_the_file_name_is_the_newest():
+    files = [a_file("fixes_%d.ko" % n, n) for n in (2, 10, 9)]
+    assert picked(files) == "/catalog/fixes_10.ko"
+
+
+def test_the_last_number_counts_whatever_else_the_name_says():
+    assert picked([a_file("lp-6.1.0-v2.ko.xz"), a_file("lp-6.9.9-v1.ko.xz")]).endswith("v2.ko.xz")
+
+
+def test_catalog_yml_overrules_the_file_name():
+    files = [a_file("fixes_1.ko"), a_file("fixes_2.ko")]
+    assert picked(files, index={"livepatches": {"fixes_1.ko": {"number": 3}}}).endswith("_1.ko")
+
+
+def test_only_cumulative_livepatches_for_this_kernel_and_arch_are_considered():
+    files = [
+        a_file("fixes_1.ko"),
+        a_file("fixes_2.ko", cumulative=False),
+        a_file("fixes_3.ko", cumulative=None),
+        a_file("fixes_4.ko", release="6.1.0-55-amd64"),
+        a_file("fixes_5.ko", arch="aarch64"),
+    ]
+    assert picked(files) == "/catalog/fixes_1.ko"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["a_1.ko", "b_1.ko"], "same number 1"),
+        (["a.ko", "b.ko"], "has no number"),
+    ],
+)
+def test_where_the_newest_cannot_be_told_the_catalog_is_refused(files, words):
+    with pytest.raises(RolloutError, match=words):
+        picked([a_file(name) for name in files])
+
+
+@pytest.mark.parametrize("index", [{"livepatches": []}, {"livepatches": {"a.ko": {}}}])
+def test_a_catalog_index_that_makes_no_sense_is_refused(index):
+    with pytest.raises(RolloutError, match=r"catalog\.yml"):
+        picked([a_file("a.ko"), a_file("b_1.ko")], index=index)
+
+
+@pytest.mark.parametrize(
+    ("answer", "action"),
+    [
+        (an_answer(), "update"),
+        (an_answer(running(1)), "update"),
+        (an_answer(running(2)), "up to date"),
+        (an_answer(running(3)), "refused"),
+        (an_answer(supported=False), "unsupported"),
+        (an_answer(release="5.10.110"), "nothing fits"),
+        ({"unreachable": True, "msg": "no route"}, "unreachable"),
+        ({"failed": True, "msg": "no python"}, "failed"),
+        ({"kernel": "gibberish"}, "failed"),
+    ],
+)
+def test_every_board_gets_an_action_and_a_reason(answer, action):
+    result = plan(answer, [a_file("fixes_1.ko", 1), a_file("fixes_2.ko", 2)])
+    assert result.action == action
+    assert result.reason
+
+
+def test_the_first_wave_is_the_canary_and_the_last_size_repeats():
+    boards = list("abcdefg")
+    assert waves(boards, [1, 2]) == [["a"], ["b", "c"], ["d", "e"], ["f", "g"]]
+    assert waves(boards, [1, "100%"]) == [["a"], list("bcdefg")]
+
+
+@given(
+    st.lists(st.text(min_size=1), unique=True),
+    st.lists(
+        st.integers(1, 9) | st.integers(1, 100).map("{}%".format), min_size=1, max_size=4
+    ),
+)
+def test_every_board_is_in_exactly_one_wave_in_order(boards, sizes):
+    assert [board for wave in waves(boards, sizes) for board in wave] == boards
+
+
+@pytest.mark.parametrize("sizes", [[], [0], ["0%"], ["many"], [-1], ["%"]])
+def test_sizes_that_are_none_are_refused(sizes):
+    with pytest.raises(RolloutError, match="rollout_waves"):
+        waves(["a"], sizes)
+
+
+def test_the_outcome_tells_reversed_from_failed_and_unknown_from_empty():
+    row = {"board": "a", "before": [], "after": ["fixes_1"], "outcome": "update"}
+    before = {"patches": [], "system_states": []}
+    reversed_ = {"failed": True, "msg": "stalled", "after": before,
+                 "transition": {"outcome": "reversed"}}
+    assert outcome(row, reversed_)["outcome"] == "reversed"
+    assert outcome(row, {"failed": True, "msg": "gone"})["after"] == ["?"]
+    assert outcome(row, {"unreachable": True, "msg": "gone"})["outcome"] == "unreachable"
+    updated = outcome(row, {"changed": True, "after": {"patches": [{"name": "fixes_1"}]}})
+    assert (updated["outcome"], updated["after"]) == ("updated", ["fixes_1"])
+
+
+def test_the_table_has_a_line_per_board_in_aligned_columns():
+    lines = table([
+        {"board": "orangepi5-1", "before": ["fixes_1"], "after": ["fixes_2"], "outcome": "updated"},
+        {"board": "orangepi5b-1", "before": [], "after": [], "outcome": "refused", "reason": "no"},
+    ])
+    assert len(lines) == 3
+    assert len({line.index(word) for line, word in zip(lines[1:], ("updated", "refused"))}) == 1
