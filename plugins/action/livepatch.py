@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
     BoardAction,
@@ -22,7 +23,7 @@ class ActionModule(BoardAction):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         args = dict(self._task.args)
-        update_expected = args.pop("_update_expected", False)
+        update_expected = args.get("_update_expected")
         if not args.get("src"):
             if args.get("state", "enabled") == "enabled":
                 raise AnsibleActionFail(

@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
     LivepatchFileError,
     read_catalog,
@@ -37,10 +38,12 @@ class ActionModule(BoardAction):
         except LivepatchFileError as error:
             raise AnsibleActionFail(str(error)) from None
         files = [file for _path, file in entries if isinstance(file, LivepatchFile)]
-        skipped = [
+        rejected = [
             {"path": str(path), "reason": str(error)}
             for path, error in entries
             if not isinstance(error, LivepatchFile)
         ]
-        result.update(changed=False, files=[file_to_json(file) for file in files], skipped=skipped)
+        result.update(
+            changed=False, files=[file_to_json(file) for file in files], rejected=rejected
+        )
         return result

@@ -27,10 +27,20 @@ options:
       - Module parameters, a string as for M(community.general.modprobe).
     type: str
     default: ''
+  _candidate:
+    description:
+      - The file as it was inspected. Given by the action plugin, not for playbooks.
+    type: dict
+  _files:
+    description:
+      - Livepatches out of files that may be what is loaded. Given by the action plugin, not for
+        playbooks.
+    type: list
+    elements: dict
 requirements:
   - pyelftools on the controller; on the board nothing but Python
   - root on the board
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
+    description: Whether it says in check mode what it would change, and changes nothing.
 """

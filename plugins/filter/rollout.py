@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils import rollout
 
 
-def rollout_plan(answer: Mapping[str, Any], files: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
+def rollout_plan(
+    answer: Mapping[str, Any], files: Sequence[Mapping[str, Any]], **options: Any
+) -> dict[str, Any]:
     """What will happen to the board that gave this answer, as a dictionary."""
     try:
         return rollout.plan(answer, files, **options).to_json()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Iterable, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils import kernel_memory, sysfs
@@ -34,6 +35,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
 MAX_FILES_WANTED = 16
+MODULE_FILE = re.compile(r".+\.ko(\.(xz|zst|gz))?\Z")
 
 
 def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
@@ -80,15 +82,15 @@ def remember(store: BootStore, patch: Livepatch) -> None:
 def files_wanted(board: Board) -> list[str]:
     """Files on this board that may be the livepatches whose states are unknown, by their name."""
     wanted = {p.name for p in board.patches if p.states is None}
-    found: list[str] = []
-    if wanted:
-        for directory, _directories, files in os.walk("/lib/modules/%s" % board.kernel_release):
-            for file in files:
-                name, dot, ending = file.partition(".ko")
-                if dot and ending in ("", ".xz", ".zst", ".gz"):
-                    if name.replace("-", "_") in wanted and len(found) < MAX_FILES_WANTED:
-                        found.append(os.path.join(directory, file))
-    return found
+    if not wanted:
+        return []
+    found = (
+        os.path.join(directory, file)
+        for directory, _directories, files in os.walk("/lib/modules/%s" % board.kernel_release)
+        for file in files
+        if MODULE_FILE.match(file) and file.partition(".ko")[0].replace("-", "_") in wanted
+    )
+    return list(islice(found, MAX_FILES_WANTED))
 
 
 def _installed(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The collection's own directory on a board, /run/orangepi.livepatch: root's alone, this boot's alone.
+"""The collection's directory on a board, /run/orangepi.livepatch: root's alone, for one boot.
 
 It holds the address of klp_patches (finding it costs half a second), the key
 of the opaque data tokens, what was loaded (the "record" of the design), and the
@@ -19,7 +19,7 @@ import json
 import os
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Iterator
 
 DIRECTORY = "/run/orangepi.livepatch"
@@ -69,10 +69,8 @@ class BootStore:
                 json.dump({"boot_id": self.boot_id, "value": value}, file)
             os.replace(temporary, self._path(name))
         except OSError:
-            try:
+            with suppress(OSError):
                 os.unlink(temporary)
-            except OSError:
-                pass
 
     @contextmanager
     def lock(self, timeout: float) -> Iterator[None]:

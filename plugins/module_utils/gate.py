@@ -128,9 +128,9 @@ def same_build(one: Livepatch, other: Livepatch) -> bool | None:
     By build id, else by srcversion.  States that differ under one build id are
     two builds: somebody rewrote the file.
     """
-    if one.states is not None and other.states is not None:
-        if _ids_and_versions(one) != _ids_and_versions(other):
-            return False
+    both_known = one.states is not None and other.states is not None
+    if both_known and _ids_and_versions(one) != _ids_and_versions(other):
+        return False
     if one.build_id is not None and other.build_id is not None:
         return one.build_id == other.build_id
     if one.srcversion is not None and other.srcversion is not None:
@@ -267,17 +267,14 @@ def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[st
     if patch.states is None:
         return Check("system_states", UNKNOWN, "the system states of the file can't be compared.")
     known = [p for p in board.patches if p.states is not None]
-    if patch.replace is None:
-        if _conflicting(replace(patch, replace=True), known) != _conflicting(
-            replace(patch, replace=False), known
-        ):
-            return Check(
-                "system_states",
-                UNKNOWN,
-                "whether %s is cumulative can't be told from its file, and a cumulative livepatch "
-                "without the installed system states would be refused by the kernel. "
-                "unknown_states: allow leaves the decision to the kernel." % patch.name,
-            )
+    if _depends_on_replace(patch, known):
+        return Check(
+            "system_states",
+            UNKNOWN,
+            "whether %s is cumulative can't be told from its file, and a cumulative livepatch "
+            "without the installed system states would be refused by the kernel. "
+            "unknown_states: allow leaves the decision to the kernel." % patch.name,
+        )
     if in_the_way:
         return Check(
             "system_states",
@@ -302,6 +299,13 @@ def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[st
         "%s. To go back, use allow_downgrade: true, which disables %s first."
         % ("; ".join(refused), disabled_first),
     )
+
+
+def _depends_on_replace(patch: Livepatch, installed: Sequence[Livepatch]) -> bool:
+    if patch.replace is not None:
+        return False
+    as_cumulative = _conflicting(replace(patch, replace=True), installed)
+    return as_cumulative != _conflicting(replace(patch, replace=False), installed)
 
 
 def _why_refused(patch: Livepatch, outcome: StateOutcome, installed: Sequence[Livepatch]) -> str:
@@ -336,9 +340,7 @@ def _check_parameters(patch: Livepatch, params: str) -> Check:
     )
 
 
-def _state_outcomes(
-    patch: Livepatch, installed: Sequence[Livepatch]
-) -> tuple[StateOutcome, ...]:
+def _state_outcomes(patch: Livepatch, installed: Sequence[Livepatch]) -> tuple[StateOutcome, ...]:
     """Of the states that are known; a livepatch of unknown kind is taken as cumulative."""
     if patch.states is None:
         return ()

@@ -163,9 +163,7 @@ def find_klp_patches(path: str = "/proc/kallsyms") -> int:
     except (OSError, ValueError, IndexError) as error:
         raise KernelMemoryError("%s can't be read: %s" % (path, error)) from error
     if address == 0:
-        raise KernelMemoryError(
-            "%s hides the address of klp_patches (kernel.kptr_restrict)" % path
-        )
+        raise KernelMemoryError("%s hides the address of klp_patches (kernel.kptr_restrict)" % path)
     return address
 
 
@@ -184,8 +182,7 @@ def read_livepatches(
     for _attempt in range(5):
         try:
             current = [
-                _read_livepatch(memory, address, token)
-                for address in _walk(memory, klp_patches)
+                _read_livepatch(memory, address, token) for address in _walk(memory, klp_patches)
             ]
         except KernelMemoryError as reason:
             previous, error = None, reason
@@ -224,9 +221,7 @@ def _read_livepatch(
     replace = patch[KLP_PATCH_REPLACE]
     kobj_name = memory.read_string(name, MODULE_NAME_LEN)
     if replace > 1 or not MODULE_NAME.match(kobj_name):
-        raise KernelMemoryError(
-            "struct klp_patch has not the layout known from Linux 5.5 to 7.3"
-        )
+        raise KernelMemoryError("struct klp_patch has not the layout known from Linux 5.5 to 7.3")
     return KernelLivepatch(
         address=address,
         name=kobj_name,

@@ -63,13 +63,12 @@ class Run:
     The caller holds the store's lock from here to the end of the run.
     """
 
-    def __init__(
-        self, store: BootStore, options: Options, files: Iterable[Livepatch] = ()
-    ) -> None:
+    def __init__(self, store: BootStore, options: Options, files: Iterable[Livepatch] = ()) -> None:
         self.store = store
         self.options = options
         self.files = tuple(files)
         self.log = KernelLog()
+        self.log_lines: list[str] = []
         self.decision: Decision | None = None
         self.transition = TransitionResult()
         self.before = self.after = self._read()
@@ -112,7 +111,7 @@ class Run:
                 raise Failure(
                     "%s was not touched: the installed livepatch of that name is another build "
                     "(build id %s there, %s in the file); use name instead of src to take "
-                    "whatever build is there" % (name, installed.build_id, build.build_id)
+                    "whatever build is there." % (name, installed.build_id, build.build_id)
                 )
             steps.append("disable %s" % name)
         if remove and (installed is not None or name in self.before.leftover):
@@ -120,7 +119,7 @@ class Run:
         elif remove and sysfs.module_loaded(name):
             raise Failure(
                 "%s was not removed: a module of that name is loaded, but it is not a "
-                "livepatch; use community.general.modprobe for other modules" % name
+                "livepatch; use community.general.modprobe for other modules." % name
             )
         self._decide_to_disable(name, installed, steps)
         if self.options.check_mode:
@@ -137,7 +136,7 @@ class Run:
     @property
     def changed(self) -> bool:
         """Whether the board is, or in check mode would be, another than before."""
-        return _identity(self.before) != _identity(self.after)
+        return bool(_identity(self.before) != _identity(self.after))
 
     def to_json(self) -> dict[str, Any]:
         """What the module livepatch returns."""
@@ -149,12 +148,19 @@ class Run:
             "before": before,
             "after": after,
             "states_source": self.after.states_source,
-            "kernel_log": self.log.lines(),
+            "kernel_log": self._kernel_log(),
             "diff": {"before": before, "after": after},
         }
 
     def _read(self) -> Board:
         return read_board(self.store, self.files)
+
+    def _kernel_log(self) -> list[str] | None:
+        lines = self.log.lines()
+        if lines is None:
+            return None
+        self.log_lines += lines
+        return list(self.log_lines)
 
     def _settle(self, patch: Livepatch | None) -> None:
         """Let a transition that we found under way end, whosever it is."""
@@ -162,12 +168,15 @@ class Run:
         if found is None or self.options.check_mode:
             return
         installed = _find(self.before, found.patch)
-        ours = patch is not None and installed is not None and found.patch == patch.name
-        if ours and found.direction == "patching" and same_build(patch, installed):
+        ours = (
+            patch is not None
+            and installed is not None
+            and installed.name == patch.name
+            and same_build(installed, patch)
+        )
+        if ours and found.direction == "patching":
             self._finish(found.patch, "patching")
-        elif not transition.wait_until(
-            lambda: transition.ended(found.patch), self.options.timeout
-        ):
+        elif not transition.wait_until(lambda: transition.ended(found.patch), self.options.timeout):
             blocking = tuple(sysfs.blocking_tasks(found.direction))
             self.transition = TransitionResult(
                 "stalled", found.direction, self.options.timeout, blocking
@@ -209,9 +218,8 @@ class Run:
             transition.load(image, self.options.params)
         except OSError as error:
             self.after = self._read()
-            raise Failure(
-                "%s could not be loaded: %s" % (patch.name, transition.why_load_failed(error))
-            ) from error
+            why = transition.why_load_failed(error, self._kernel_log())
+            raise Failure("%s could not be loaded: %s" % (patch.name, why)) from error
         remember(self.store, replace(patch, build_id=sysfs.module_build_id(patch.name)))
         self._finish(patch.name, "patching")
 
@@ -221,7 +229,7 @@ class Run:
         except OSError as error:
             self.after = self._read()
             raise Failure(
-                "%s could not be disabled: the kernel said %s" % (name, error.strerror)
+                "%s could not be disabled: the kernel said %s." % (name, error.strerror)
             ) from error
         self._finish(name, "unpatching")
 
@@ -232,7 +240,7 @@ class Run:
             self.after = self._read()
             raise Failure(
                 "the module %s could not be unloaded: the kernel said %s. A livepatch that was "
-                "part of a forced transition stays loaded until the next reboot"
+                "part of a forced transition stays loaded until the next reboot."
                 % (name, error.strerror)
             ) from error
 
@@ -243,7 +251,7 @@ class Run:
         except OSError as error:
             self.after = self._read()
             raise Failure(
-                "the stalled transition of %s could not be ended: the kernel said %s"
+                "the stalled transition of %s could not be ended: the kernel said %s."
                 % (name, error.strerror)
             ) from error
         self.transition = result
@@ -256,7 +264,7 @@ class Run:
         if result.outcome == "stalled":
             how = "is still under way; run again to wait on"
         raise Failure(
-            "the transition of %s (%s) did not end within %g seconds and %s%s"
+            "the transition of %s (%s) did not end within %g seconds and %s.%s"
             % (name, direction, options.timeout, how, self._blocked_by())
         )
 
@@ -264,8 +272,8 @@ class Run:
         tasks = ["%s[%d]" % (task.comm, task.tid) for task in self.transition.blocking]
         if not tasks:
             return ""
-        more = " and %d more" % (len(tasks) - 5) if len(tasks) > 5 else ""
-        return ". Blocked by %s%s" % (", ".join(tasks[:5]), more)
+        more = " and %d tasks more" % (len(tasks) - 5) if len(tasks) > 5 else ""
+        return " It is blocked by %s%s." % (", ".join(tasks[:5]), more)
 
     def _verify_loaded(self, patch: Livepatch) -> None:
         self.after = self._read()
@@ -273,12 +281,12 @@ class Run:
         if loaded is None or not loaded.enabled or loaded.transition:
             raise Failure(
                 "%s was loaded, but the kernel does not show it enabled afterwards; look at "
-                "kernel_log" % patch.name
+                "kernel_log." % patch.name
             )
         if same_build(loaded, patch) is False:
             raise Failure(
                 "%s was loaded, but the kernel shows other system states or another build id than "
-                "the file; its code must have changed them" % patch.name
+                "the file; its code must have changed them." % patch.name
             )
         disabled = _disabled_by(self.decision)
         stays = [p.name for p in self.before.patches if p.name not in disabled]
@@ -288,7 +296,7 @@ class Run:
             return
         if loaded.replace != patch.replace and not self.options.params or shown != expected:
             raise Failure(
-                "%s was loaded, but the kernel shows %s installed where %s was decided"
+                "%s was loaded, but the kernel shows %s installed where %s was decided."
                 % (patch.name, ", ".join(shown), ", ".join(expected))
             )
 

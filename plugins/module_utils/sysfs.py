@@ -199,7 +199,9 @@ def lockdown() -> str | None:
 
 def _subdirectories(path: str) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=True))
+        return sorted(
+            entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=True)
+        )
     except OSError:
         return []
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs
 from ansible_collections.orangepi.livepatch.plugins.module_utils.sysfs import BlockingTask
@@ -159,21 +160,61 @@ def _end_stalled(name: str, act: Callable[[], None], outcome: str, timeout: floa
     return outcome if wait_until(lambda: ended(name), timeout) else "stalled"
 
 
-def why_load_failed(error: OSError) -> str:
-    """One sentence for the errno of init_module(2), with what to do."""
-    number = error.errno or 0
-    name = errno.errorcode.get(number, str(number))
-    return "the kernel said %s (%s): %s" % (
-        name,
-        os.strerror(number),
-        _LOAD_ERRORS.get(number, "see the kernel log for the reason."),
-    )
+def why_load_failed(error: OSError, kernel_log: Sequence[str] | None) -> str:
+    """One sentence for the errno of init_module(2), with what to do.
 
+    The kernel's log tells apart what shares an errno; its words are those of
+    kernel/livepatch/core.c, the same from Linux 5.5 to 7.3.
+    """
+    number = error.errno or 0
+    said = "the kernel said %s (%s)" % (
+        errno.errorcode.get(number, str(number)),
+        os.strerror(number),
+    )
+    for line in kernel_log or ():
+        for words, explanation in _LOG_LINES:
+            match = words.search(line)
+            if match:
+                return "%s: %s" % (said, explanation % match.groups())
+    return "%s: %s" % (said, _LOAD_ERRORS.get(number, "see kernel_log for the reason."))
+
+
+_LOG_LINES = (
+    (
+        re.compile(r"pre-patch callback failed for object '([^']+)'"),
+        "its pre_patch() callback for %s failed, and the kernel undid what was done; kernel_log "
+        "has what the livepatch said of it.",
+    ),
+    (
+        re.compile(r"Livepatch patch \((\S+)\) is not compatible"),
+        "%s is not compatible with the system states of the installed livepatches.",
+    ),
+    (
+        re.compile(r"symbol '([^']+)' not found in symbol table"),
+        "the function %s, which it patches, is not in this kernel; build it for exactly this one.",
+    ),
+    (
+        re.compile(r"unresolvable ambiguity for symbol '([^']+)'"),
+        "there are several functions %s in this kernel; it must say which by old_sympos.",
+    ),
+    (
+        re.compile(r"Unknown symbol (\S+)"),
+        "its module needs the symbol %s, which neither this kernel nor a loaded module has.",
+    ),
+    (
+        re.compile(r"version magic '([^']+)' should be '([^']+)'"),
+        "it is built for '%s' and this kernel is '%s'.",
+    ),
+    (
+        re.compile(r"disagrees about version of symbol (\S+)"),
+        "it was built against another version of the symbol %s; build it for exactly this kernel.",
+    ),
+)
 
 _LOAD_ERRORS = {
     errno.EINVAL: (
         "the livepatch is not compatible with what is installed, or its module is malformed; "
-        "the kernel log says which."
+        "kernel_log says which."
     ),
     errno.EBUSY: "another transition is under way; wait until it has ended.",
     errno.ENOENT: (
@@ -186,12 +227,12 @@ _LOAD_ERRORS = {
     ),
     errno.EEXIST: "a module of this name is loaded already; remove it first.",
     errno.ENOMEM: (
-        "there is not enough memory, or the livepatch's pre_patch() said so; nothing was changed."
+        "there is not enough memory, or the module's init said so; nothing was changed."
     ),
     errno.EPERM: (
         "module loading is not permitted (modules_disabled, lockdown, or not root on the host)."
     ),
-    errno.ENODEV: "the kernel's livepatching is not initialised, or pre_patch() said so.",
+    errno.ENODEV: "the kernel's livepatching is not initialised, or the module's init said so.",
     getattr(errno, "ENOKEY", 126): "the kernel does not have the key that the file is signed with.",
     getattr(errno, "EKEYREJECTED", 129): (
         "the kernel takes signed modules only, and rejected this file's signature."

@@ -64,6 +64,16 @@ options:
       - Until the livepatch is loaded, the board runs without the one that was disabled.
     type: bool
     default: false
+  _image:
+    description:
+      - The module's bytes. Given by the action plugin, not for playbooks.
+    type: dict
+  _update_expected:
+    description:
+      - Whether to send the file along with the first call. Given by the role
+        C(orangepi.livepatch.rollout), which has just gated it, not for playbooks.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - orangepi.livepatch.candidate
 attributes:
@@ -117,7 +127,8 @@ decision:
       elements: str
       sample: [load]
     checks:
-      description: Every C(check) with its C(outcome), V(pass), V(fail) or V(unknown), and a C(message).
+      description:
+        - Every C(check) with its C(outcome), V(pass), V(fail) or V(unknown), and a C(message).
       type: list
       elements: dict
       sample: [{check: arch, outcome: pass, message: file and kernel are both for aarch64}]
@@ -163,7 +174,8 @@ transition:
       elements: dict
       sample: []
 before:
-  description: The C(patches) and C(system_states) before, as of M(orangepi.livepatch.livepatch_info).
+  description:
+    - The C(patches) and C(system_states) before, as of M(orangepi.livepatch.livepatch_info).
   returned: when the board could be read
   type: dict
   sample: {patches: [], system_states: []}
@@ -193,6 +205,7 @@ import re
 import zlib
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board import files_wanted
 from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import (
     BoardBusyError,
@@ -219,19 +232,16 @@ def main() -> None:
             src=dict(type="path"),
             remote_src=dict(type="bool", default=False),
             name=dict(type="str"),
-            state=dict(
-                type="str", default="enabled", choices=["enabled", "disabled", "absent"]
-            ),
+            state=dict(type="str", default="enabled", choices=["enabled", "disabled", "absent"]),
             params=dict(type="str", default=""),
             timeout=dict(type="int", default=60),
-            on_stall=dict(
-                type="str", default="reverse", choices=["reverse", "leave", "force"]
-            ),
+            on_stall=dict(type="str", default="reverse", choices=["reverse", "leave", "force"]),
             unknown_states=dict(type="str", default="refuse", choices=["refuse", "allow"]),
             allow_downgrade=dict(type="bool", default=False),
             _candidate=dict(type="dict"),
             _files=dict(type="list", elements="dict"),
             _image=dict(type="dict", no_log=True),
+            _update_expected=dict(type="bool", default=False),
         ),
         mutually_exclusive=[("src", "name")],
         required_one_of=[("src", "name")],

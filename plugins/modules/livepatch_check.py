@@ -69,6 +69,7 @@ states_source:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
     files_wanted,
     read_board,

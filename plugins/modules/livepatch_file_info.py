@@ -26,7 +26,7 @@ requirements:
   - pyelftools on the controller
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
+    description: Whether it says in check mode what it would change, and changes nothing.
     support: full
 author:
   - The orangepi.livepatch authors (@orangepi-livepatch)
@@ -133,7 +133,7 @@ files:
       type: list
       elements: str
       sample: []
-skipped:
+rejected:
   description: The modules in a directory that are not livepatches or can't be read, and why.
   returned: success
   type: list

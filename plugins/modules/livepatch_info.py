@@ -17,8 +17,19 @@ description:
     where it comes from otherwise.
   - Changes nothing. The one thing that it writes is a cache for the life of the boot, in
     C(/run/orangepi.livepatch), which only root can enter.
+options:
+  _files:
+    description:
+      - Livepatches out of files that may be what is loaded. Given by the action plugin, not for
+        playbooks.
+    type: list
+    elements: dict
 requirements:
   - root on the board; other users see no system states
+attributes:
+  check_mode:
+    description: Whether it says in check mode what it would change, and changes nothing.
+    support: full
 author:
   - The orangepi.livepatch authors (@orangepi-livepatch)
 seealso:
@@ -207,13 +218,15 @@ transition:
       type: str
       sample: patching
     blocking:
-      description: The tasks that have not got there yet, each with C(pid), C(tid), C(comm), C(stack).
+      description:
+        - The tasks that have not got there yet, each with C(pid), C(tid), C(comm) and C(stack).
       type: list
       elements: dict
       sample: [{pid: 77, tid: 77, comm: kworker/0:1, stack: ['[<0>] blocker_wait+0x30/0x60']}]
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
     files_wanted,
     read_board,

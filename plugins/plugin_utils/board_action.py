@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of the modules: inspect the file here, ask the board, send what it lacks."""
+"""The controller's half of the modules: inspect the file, ask the board, send what it lacks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
     LivepatchFileError,
     inspect,
@@ -31,7 +32,9 @@ class BoardAction(ActionBase):
 
     TRANSFERS_FILES = False
 
-    def read_candidate(self, args: dict[str, Any], task_vars: dict[str, Any]) -> tuple[LivepatchFile, bytes]:
+    def read_candidate(
+        self, args: dict[str, Any], task_vars: dict[str, Any]
+    ) -> tuple[LivepatchFile, bytes]:
         """The file that `src` and `remote_src` name, inspected, and the bytes as stored.
 
         Raises AnsibleActionFail with one sentence.
@@ -94,7 +97,9 @@ class BoardAction(ActionBase):
     ) -> list[dict[str, Any]]:
         found = []
         if catalog is not None:
-            found += [file for _path, file in read_catalog(catalog) if isinstance(file, LivepatchFile)]
+            found += [
+                file for _path, file in read_catalog(catalog) if isinstance(file, LivepatchFile)
+            ]
         for path in wanted[:16]:
             try:
                 found.append(inspect(self.slurp(path, task_vars), path))

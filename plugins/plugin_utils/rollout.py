@@ -24,6 +24,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     file_from_json,
 )
 
+
 class RolloutError(ValueError):
     """The catalog or the waves make no sense; the message is one sentence."""
 
@@ -80,9 +81,7 @@ def plan(
         )
         return Plan("nothing fits", reason, before=before, after=before)
     name = newest.livepatch.name
-    decision = gate(
-        newest, board, unknown_states=unknown_states, allow_downgrade=allow_downgrade
-    )
+    decision = gate(newest, board, unknown_states=unknown_states, allow_downgrade=allow_downgrade)
     if not decision.allowed:
         return Plan("refused", decision.refusal(name), newest.path, before, before)
     if not decision.steps:
@@ -91,7 +90,10 @@ def plan(
         "state %d %s" % (state.id, _version_change(state.installed, state.candidate))
         for state in decision.states
     )
-    reason = "%s is the newest for kernel %s" % (os.path.basename(newest.path), board.kernel_release)
+    reason = "%s is the newest for kernel %s" % (
+        os.path.basename(newest.path),
+        board.kernel_release,
+    )
     if changes:
         reason += " (%s)" % changes
     if decision.steps != ("load",):

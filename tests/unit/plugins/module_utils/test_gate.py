@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate, same_build
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     Board,
@@ -26,8 +29,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     SystemState,
     conflicts,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 RELEASE = "7.2.13-orangepi"
 CMDLINE = Object("vmlinux", (Function("cmdline_proc_show"),), ())
@@ -146,9 +147,7 @@ def test_allow_downgrade_disables_nothing_where_the_direct_replacement_is_allowe
 
 
 @given(
-    st.lists(
-        st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), max_size=3), max_size=4
-    ),
+    st.lists(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), max_size=3), max_size=4),
     st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), max_size=3),
     st.booleans(),
 )

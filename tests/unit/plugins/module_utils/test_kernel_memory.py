@@ -13,6 +13,9 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.kernel_memory import (
     KernelMemory,
     KernelMemoryError,
@@ -20,8 +23,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.kernel_memory i
     read_livepatches,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 BASE = 0xFFFF800080000000
 HEAD = BASE + 0x100
@@ -66,8 +67,22 @@ class Image:
         header[:7] = b"\x7fELF\x02" + (b"\x01" if self.order == "<" else b"\x02") + b"\x01"
         segments = segments or [(1, 4096, BASE, len(self.memory))]
         struct.pack_into(
-            self.order + "HHIQQQIHHHHHH", header, 16,
-            4, 183, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0,
+            self.order + "HHIQQQIHHHHHH",
+            header,
+            16,
+            4,
+            183,
+            1,
+            0,
+            64,
+            0,
+            0,
+            64,
+            56,
+            len(segments),
+            0,
+            0,
+            0,
         )
         for p_type, p_offset, p_vaddr, p_filesz in segments:
             header += struct.pack(
@@ -90,9 +105,7 @@ def core(tmp_path):
 def test_the_list_is_read_in_stack_order_with_states_replace_and_callbacks(core, order):
     image = Image(order)
     first = image.patch(1, "fixes_1", 1, [(1, 1, 0xABC), (2**64 - 1, 2**32 - 1, 0)])
-    second = image.patch(
-        2, "extra", 0, [], [("", (1, 0, 0, 1)), ("blocker", (0, 0, 0, 0))]
-    )
+    second = image.patch(2, "extra", 0, [], [("", (1, 0, 0, 1)), ("blocker", (0, 0, 0, 0))])
     image.link([HEAD, first, second])
     one, two = image.read(core)
     assert (one.name, one.replace) == ("fixes_1", True)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     RULE_CUMULATIVE,
     RULE_NEW,
@@ -23,8 +26,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     klp_get_prev_state,
     klp_get_state,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 # Few ids, so that livepatches meet; the extremes of both types among them.
 IDS = st.sampled_from([1, 2, 3, 2**32, ULONG_MAX])

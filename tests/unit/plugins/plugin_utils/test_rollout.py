@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     Board,
     LivepatchFile,
@@ -24,8 +27,6 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.rollout import 
     table,
     waves,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 RELEASE = "6.1.0-56-amd64"
 
@@ -41,15 +42,32 @@ def a_file(file_name, version=1, release=RELEASE, arch="x86_64", cumulative=True
 def an_answer(*patches, supported=True, release=RELEASE):
     return board_to_json(
         Board(
-            release, "x86_64", None, supported, supported, () if supported else ("no livepatching",),
-            None, (), patches, "kernel", None, (), False, False,
+            release,
+            "x86_64",
+            None,
+            supported,
+            supported,
+            () if supported else ("no livepatching",),
+            None,
+            (),
+            patches,
+            "kernel",
+            None,
+            (),
+            False,
+            False,
         )
     )
 
 
 def running(version):
     return Livepatch(
-        "fixes_%d" % version, True, (SystemState(1, version),), (), True, False,
+        "fixes_%d" % version,
+        True,
+        (SystemState(1, version),),
+        (),
+        True,
+        False,
         "%02x" % version * 20,
     )
 
@@ -129,9 +147,7 @@ def test_the_first_wave_is_the_canary_and_the_last_size_repeats():
 
 @given(
     st.lists(st.text(min_size=1), unique=True),
-    st.lists(
-        st.integers(1, 9) | st.integers(1, 100).map("{}%".format), min_size=1, max_size=4
-    ),
+    st.lists(st.integers(1, 9) | st.integers(1, 100).map("{}%".format), min_size=1, max_size=4),
 )
 def test_every_board_is_in_exactly_one_wave_in_order(boards, sizes):
     assert [board for wave in waves(boards, sizes) for board in wave] == boards
@@ -146,8 +162,12 @@ def test_sizes_that_are_none_are_refused(sizes):
 def test_the_outcome_tells_reversed_from_failed_and_unknown_from_empty():
     row = {"board": "a", "before": [], "after": ["fixes_1"], "outcome": "update"}
     before = {"patches": [], "system_states": []}
-    reversed_ = {"failed": True, "msg": "stalled", "after": before,
-                 "transition": {"outcome": "reversed"}}
+    reversed_ = {
+        "failed": True,
+        "msg": "stalled",
+        "after": before,
+        "transition": {"outcome": "reversed"},
+    }
     assert outcome(row, reversed_)["outcome"] == "reversed"
     assert outcome(row, {"failed": True, "msg": "gone"})["after"] == ["?"]
     assert outcome(row, {"unreachable": True, "msg": "gone"})["outcome"] == "unreachable"
@@ -156,9 +176,22 @@ def test_the_outcome_tells_reversed_from_failed_and_unknown_from_empty():
 
 
 def test_the_table_has_a_line_per_board_in_aligned_columns():
-    lines = table([
-        {"board": "orangepi5-1", "before": ["fixes_1"], "after": ["fixes_2"], "outcome": "updated"},
-        {"board": "orangepi5b-1", "before": [], "after": [], "outcome": "refused", "reason": "no"},
-    ])
+    lines = table(
+        [
+            {
+                "board": "orangepi5-1",
+                "before": ["fixes_1"],
+                "after": ["fixes_2"],
+                "outcome": "updated",
+            },
+            {
+                "board": "orangepi5b-1",
+                "before": [],
+                "after": [],
+                "outcome": "refused",
+                "reason": "no",
+            },
+        ]
+    )
     assert len(lines) == 3
     assert len({line.index(word) for line, word in zip(lines[1:], ("updated", "refused"))}) == 1
