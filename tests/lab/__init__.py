@@ -1,0 +1,1 @@
+"""Real boards on one machine: QEMU guests that run a distribution's kernel and answer Ansible."""

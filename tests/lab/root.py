@@ -1,0 +1,76 @@
+"""What a board needs besides its packages, whose scripts were not run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from .tools import run
+
+FILES = Path(__file__).with_name("files")
+
+
+def merge_usr(root: Path) -> None:
+    """Debian has a package's script merge /bin, /sbin and /lib into /usr."""
+    for name in ("bin", "sbin", "lib", "lib64", "lib32", "libx32"):
+        source = root / name
+        if source.is_dir() and not source.is_symlink():
+            target = root / "usr" / name
+            target.mkdir(exist_ok=True)
+            run("cp", "-al", "--remove-destination", f"{source}/.", target)
+            shutil.rmtree(source)
+            source.symlink_to(f"usr/{name}")
+
+
+def compile_python(root: Path) -> None:
+    """By the board's own interpreter, here: an emulated processor would take minutes."""
+    (library,) = root.glob("usr/lib/python3.*/")
+    (loader,) = root.glob("usr/lib/*-linux-gnu/ld-linux*.so.*")
+    env = {"PYTHONHOME": str(root / "usr"), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    python = (str(loader), "--library-path", loader.parent, root / "usr/bin" / library.name)
+    options = ("-q", "--invalidation-mode", "unchecked-hash", "-s", root, "-p", "/")
+    run(*python, "-m", "compileall", *options, library, env=env)
+
+
+def configure(root: Path, work: Path, release: str) -> None:
+    for folder in (
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/share/info",
+        "usr/share/i18n",
+        "var/lib/apt",
+        "var/cache/apt",
+    ):
+        shutil.rmtree(root / folder, ignore_errors=True)
+    shutil.copytree(
+        work / "kernel/lib/modules" / release,
+        root / "usr/lib/modules" / release,
+        dirs_exist_ok=True,
+    )
+    shutil.copy(work / f"kernel/boot/config-{release}", root / "boot")
+
+    etc = root / "etc"
+    for name in ("passwd", "group"):
+        shutil.copy(root / f"usr/share/base-passwd/{name}.master", etc / name)
+    with open(etc / "passwd", "a", encoding="ascii") as passwd:
+        passwd.write("sshd:x:105:65534::/run/sshd:/usr/sbin/nologin\n")
+    (etc / "shadow").write_text("root:*:19000:0:99999:7:::\n")
+    (etc / "hosts").write_text("127.0.0.1 localhost\n")
+    (etc / "shells").write_text("/bin/sh\n/bin/bash\n")
+    shutil.copy(FILES / "rcS", etc / "rcS")
+    shutil.copy(FILES / "inittab", etc / "inittab")
+    shutil.copy(FILES / "sshd_config", etc / "ssh/sshd_config")
+    shutil.copy(work / "host_key", etc / "ssh/ssh_host_ed25519_key")
+    shutil.copy(work / "identity.pub", etc / "ssh/lab_authorized_keys")
+    for link, target in (
+        ("usr/bin/sh", "dash"),
+        ("usr/sbin/init", "../bin/busybox"),
+        ("usr/bin/awk", "mawk"),
+        ("usr/sbin/reboot", "../bin/busybox"),
+        ("usr/sbin/poweroff", "../bin/busybox"),
+        ("usr/sbin/ip", "../bin/busybox"),
+    ):
+        if not os.path.lexists(root / link):
+            (root / link).symlink_to(target)

@@ -1,0 +1,113 @@
+"""A board's system: kernel, initramfs, disk, the headers to build modules with, SSH keys."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cache
+from .initramfs import pack_initramfs, unpack_kernel
+from .kernel import Kernel
+from .packages import download, extract
+from .root import compile_python, configure, merge_usr
+from .tools import run, step, tool
+
+HERE = Path(__file__).parent
+RECIPE = (
+    *(HERE / name for name in ("system.py", "packages.py", "initramfs.py", "root.py")),
+    *sorted((HERE / "files").iterdir()),
+)
+
+DISK_SIZE = "1G"
+
+
+@dataclass(frozen=True)
+class System:
+    kernel: Kernel
+    directory: Path
+
+    @property
+    def release(self) -> str:
+        return (self.directory / "release").read_text().strip()
+
+    @property
+    def image(self) -> Path:
+        return self.directory / "vmlinuz"
+
+    @property
+    def initramfs(self) -> Path:
+        return self.directory / "initramfs"
+
+    @property
+    def disk(self) -> Path:
+        return self.directory / "disk"
+
+    @property
+    def identity(self) -> Path:
+        return self.directory / "identity"
+
+    @property
+    def host_key(self) -> str:
+        return " ".join((self.directory / "host_key.pub").read_text().split()[:2])
+
+    @property
+    def headers(self) -> Path:
+        return self.directory / "headers"
+
+
+def system(kernel: Kernel) -> System:
+    """Call it with the cache locked."""
+    key = cache.digest(kernel, *RECIPE)
+    return System(
+        kernel, cache.entry(f"system-{kernel.name}", key, lambda work: _build(kernel, work))
+    )
+
+
+def _build(kernel: Kernel, work: Path) -> None:
+    # Before the long work, not in its middle.
+    for name in ("gcc", "make", "mkfs.ext4", "fakeroot", "cpio", "depmod", "ssh-keygen"):
+        tool(name)
+    tool(kernel.qemu)
+    root, packages = work / "root", work / "packages"
+    packages.mkdir()
+    with step(f"packages of {kernel.name}"):
+        download(kernel, root, packages)
+    with step(f"kernel, headers and disk of {kernel.name}"), ThreadPoolExecutor() as pool:
+        _keys(work)
+        unpacked = pool.submit(unpack_kernel, packages, work)
+        headers = pool.submit(_unpack_headers, packages, work)
+        merge_usr(root)
+        compiled = pool.submit(compile_python, root)
+        release = unpacked.result()
+        pack_initramfs(root, work, release)
+        configure(root, work, release)
+        compiled.result()
+        headers.result()
+        _disk(root, work)
+    for leftover in (root, packages, work / "kernel"):
+        shutil.rmtree(leftover)
+
+
+def _keys(work: Path) -> None:
+    for name in ("identity", "host_key"):
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", work / name)
+
+
+def _unpack_headers(packages: Path, work: Path) -> None:
+    headers = work / "headers"
+    for package in packages.glob("linux-*.deb"):
+        if not package.name.startswith("linux-image-"):
+            extract(package, headers)
+    for makefile in headers.glob("usr/src/linux-headers-*/Makefile"):
+        text = makefile.read_text()
+        here = "$(dir $(lastword $(MAKEFILE_LIST)))"
+        makefile.write_text(re.sub(r"^include /usr/src/", f"include {here}../", text, flags=re.M))
+
+
+def _disk(root: Path, work: Path) -> None:
+    # Under fakeroot every file belongs to root, whoever builds this.
+    options = ("-q", "-F", "-O", "^has_journal", "-E", "root_owner=0:0", "-d")
+    run("fakeroot", tool("mkfs.ext4"), *options, root, work / "disk", DISK_SIZE)
