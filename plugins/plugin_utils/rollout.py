@@ -86,19 +86,14 @@ def plan(
         return Plan("refused", decision.refusal(name), newest.path, before, before)
     if not decision.steps:
         return Plan("up to date", "%s is enabled" % name, newest.path, before, before)
-    changes = ", ".join(
+    reasons = ["newest for %s" % board.kernel_release]
+    if decision.steps != ("load",):
+        reasons.append("steps: " + ", ".join(decision.steps))
+    reasons += [
         "state %d %s" % (state.id, _version_change(state.installed, state.candidate))
         for state in decision.states
-    )
-    reason = "%s is the newest for kernel %s" % (
-        os.path.basename(newest.path),
-        board.kernel_release,
-    )
-    if changes:
-        reason += " (%s)" % changes
-    if decision.steps != ("load",):
-        reason += "; steps: %s" % ", ".join(decision.steps)
-    return Plan("update", reason, newest.path, before, (name,))
+    ]
+    return Plan("update", "; ".join(reasons), newest.path, before, (name,))
 
 
 def pick(
@@ -161,7 +156,7 @@ def outcome(row: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]
             after = ["?"]
         return dict(row, outcome=word, after=after, reason=str(result.get("msg")))
     word = "updated" if result.get("changed") else "up to date"
-    return dict(row, outcome=word, after=after)
+    return dict(row, outcome=word, after=after, reason="")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,0 +1,409 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A kernel module as ELF: sections, words, strings, and where pointers point.
+
+Runs on the controller, with pyelftools.  Every offset, index and count of the
+file is checked before it is used, and every table has a bound, so that a
+hostile file costs no more than an honest one.  Tables are unpacked in bulk, and
+only where they are needed: the relocations of the debug information are most of
+a module, and nothing here asks for them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import io
+import struct
+import traceback
+from dataclasses import dataclass
+from typing import Iterator
+
+try:
+    from elftools.common.utils import struct_parse
+    from elftools.elf import enums
+    from elftools.elf.elffile import ELFFile
+except ImportError:
+    PYELFTOOLS_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    PYELFTOOLS_IMPORT_ERROR = None
+
+# The System V ABI (gABI), chapter 4: sizes of the 64-bit structures, in bytes.
+EHDR_SIZE, SHDR_SIZE, SYM_SIZE, RELA_SIZE = 64, 64, 24, 24
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x1, 0x2, 0x4, 0x800
+SHN_UNDEF, SHN_LORESERVE = 0, 0xFF00
+STT_OBJECT = 1
+
+THIS_MODULE = ".gnu.linkonce.this_module"
+
+# Far beyond any livepatch; what exceeds them is refused.
+MAX_SECTIONS = 16384
+MAX_SYMBOLS = 200_000
+MAX_RELOCATIONS = 200_000
+MAX_NOTES = 65536  # bytes, of all sections
+MAX_SEARCHED = 8 * 2**20  # bytes
+MAX_SECTION_NAME = 1024
+MAX_STRING = 512
+
+
+class ElfError(ValueError):
+    """What is wrong with the file: "is ...", with what to do about it."""
+
+
+def damaged(what: str) -> ElfError:
+    """An ElfError for a file whose parts contradict each other."""
+    return ElfError("is damaged: %s; copy or build it again" % what)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section header.
+
+    type: sh_type's name, SHT_PROGBITS say, or its number where it has none;
+    flags, link, info: sh_flags and so on; offset, size: in bytes, inside the
+    file for all but SHT_NOBITS.
+    """
+
+    index: int
+    name: str
+    type: str | int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    info: int
+
+    @property
+    def executable(self) -> bool:
+        """Whether functions live here."""
+        return bool(self.flags & SHF_EXECINSTR)
+
+    @property
+    def nobits(self) -> bool:
+        """Whether it is all zero when the module is loaded (.bss)."""
+        return self.type == "SHT_NOBITS"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the module: the section's index, and an offset in bytes into it."""
+
+    section: int
+    offset: int
+
+    def __add__(self, offset: int) -> Place:
+        return Place(self.section, self.offset + offset)
+
+
+class Elf:
+    """A relocatable 64-bit ELF file for a machine that has livepatching.
+
+    arch: as uname -m says; sections: all headers.  Raises ElfError where the
+    data is anything else; its methods do where a part that is asked for makes
+    no sense.
+    """
+
+    def __init__(self, data: bytes, size: int) -> None:
+        """data: the whole file; size: where the module proper ends in it, in bytes."""
+        if PYELFTOOLS_IMPORT_ERROR is not None:
+            raise ElfError(
+                "can't be read: pyelftools is required on the controller; "
+                "pip install pyelftools there"
+            )
+        self._data = data
+        self._size = size
+        self._check_ident()
+        self._elf = ELFFile(io.BytesIO(data))
+        self.arch, self._abs64 = self._machine()
+        self.order = "<" if self._elf.little_endian else ">"
+        self._long = struct.Struct(self.order + "Q")
+        self._int = struct.Struct(self.order + "I")
+        self._rela = struct.Struct(self.order + "QQq")
+        self._sym = struct.Struct(self.order + "IBBHQQ")
+        self.sections = self._read_sections()
+        self._by_name: dict[str, Section] = {}
+        self._tables: dict[int, list[Section]] = {}
+        for section in self.sections:
+            self._by_name.setdefault(section.name, section)
+            if section.type == "SHT_RELA":
+                self._tables.setdefault(section.info, []).append(section)
+        self._symtab = next((s for s in self.sections if s.type == "SHT_SYMTAB"), None)
+        if self._symtab and self._symtab.size > MAX_SYMBOLS * SYM_SIZE:
+            raise ElfError("has more than %d symbols; no livepatch has" % MAX_SYMBOLS)
+        self._relocations: dict[int, dict[int, tuple[int, int]]] = {}
+        self._relocation_count = 0
+        self._sorted: dict[int, list[int]] = {}
+        self._object_sizes: dict[Place, int] | None = None
+        self._starts: dict[int, list[int]] = {}
+
+    def _check_ident(self) -> None:
+        ident = self._data[:16]
+        if not ident.startswith(b"\x7fELF"):
+            raise ElfError(
+                "is not an ELF file; give a livepatch module (.ko, .ko.xz, .ko.zst or .ko.gz)"
+            )
+        if self._size < EHDR_SIZE:
+            raise damaged("it ends within its ELF header")
+        elfclass, encoding = ident[4], ident[5]
+        if elfclass == 1:
+            raise ElfError(
+                "is a 32-bit ELF file, and livepatching exists on 64-bit kernels only; "
+                "build it for the board's kernel"
+            )
+        if elfclass != 2 or encoding not in (1, 2):
+            raise damaged("its ELF header has an unknown class or byte order")
+
+    def _machine(self) -> tuple[str, int]:
+        """What uname -m says, and the type of relocation that makes a pointer in data."""
+        machines = {
+            ("EM_X86_64", True): ("x86_64", enums.ENUM_RELOC_TYPE_x64["R_X86_64_64"]),
+            ("EM_AARCH64", True): ("aarch64", enums.ENUM_RELOC_TYPE_AARCH64["R_AARCH64_ABS64"]),
+            ("EM_AARCH64", False): (
+                "aarch64_be",
+                enums.ENUM_RELOC_TYPE_AARCH64["R_AARCH64_ABS64"],
+            ),
+            ("EM_S390", False): ("s390x", enums.ENUM_RELOC_TYPE_S390X["R_390_64"]),
+            ("EM_PPC64", True): ("ppc64le", enums.ENUM_RELOC_TYPE_PPC64["R_PPC64_ADDR64"]),
+            ("EM_PPC64", False): ("ppc64", enums.ENUM_RELOC_TYPE_PPC64["R_PPC64_ADDR64"]),
+            ("EM_LOONGARCH", True): (
+                "loongarch64",
+                enums.ENUM_RELOC_TYPE_LOONGARCH["R_LARCH_64"],
+            ),
+        }
+        if self._elf["e_type"] != "ET_REL":
+            raise ElfError(
+                "is an ELF file but not a kernel module (%s instead of ET_REL); "
+                "give a livepatch module (.ko)" % self._elf["e_type"]
+            )
+        machine = machines.get((self._elf["e_machine"], self._elf.little_endian))
+        if machine is None:
+            raise ElfError(
+                "is for a machine without livepatching (%s, %s-endian); "
+                "build it for the board's machine"
+                % (self._elf["e_machine"], "little" if self._elf.little_endian else "big")
+            )
+        return machine
+
+    def _read_sections(self) -> tuple[Section, ...]:
+        elf = self._elf
+        start, count, strings = elf["e_shoff"], elf["e_shnum"], elf["e_shstrndx"]
+        if elf["e_shentsize"] != SHDR_SIZE or not 0 < strings < count:
+            raise damaged("its ELF header describes no sections")
+        if count > MAX_SECTIONS:
+            raise ElfError("has %d sections; no livepatch has that many" % count)
+        if not EHDR_SIZE <= start <= self._size - count * SHDR_SIZE:
+            raise damaged("its section headers lie beyond its end")
+        headers = [
+            struct_parse(elf.structs.Elf_Shdr, elf.stream, start + index * SHDR_SIZE)
+            for index in range(count)
+        ]
+        for index, header in enumerate(headers):
+            if header["sh_type"] in ("SHT_NULL", "SHT_NOBITS"):
+                continue
+            if header["sh_offset"] + header["sh_size"] > self._size:
+                raise damaged("section %d lies beyond its end" % index)
+        if headers[strings]["sh_type"] != "SHT_STRTAB":
+            raise damaged("its ELF header describes no section names")
+        first = headers[strings]["sh_offset"]
+        last = first + headers[strings]["sh_size"]
+        return tuple(
+            Section(
+                index=index,
+                name=self._text(first + header["sh_name"], last, MAX_SECTION_NAME, "section name"),
+                type=header["sh_type"],
+                flags=header["sh_flags"],
+                offset=header["sh_offset"],
+                size=header["sh_size"],
+                link=header["sh_link"],
+                info=header["sh_info"],
+            )
+            for index, header in enumerate(headers)
+        )
+
+    def _text(self, start: int, end: int, limit: int, what: str) -> str:
+        """The string at that offset of the file, which ends before `end`."""
+        nul = self._data.find(b"\0", start, min(end, start + limit + 1)) if start < end else -1
+        if nul < 0:
+            raise damaged("a %s has no end" % what)
+        text = self._data[start:nul].decode("ascii", "replace")
+        if not text.isascii() or not text.isprintable():
+            raise damaged("a %s is not text" % what)
+        return text
+
+    def section(self, name: str) -> Section | None:
+        """The first section with that name, None where there is none."""
+        return self._by_name.get(name)
+
+    def content(self, section: Section) -> bytes:
+        """A section's bytes as stored; empty for SHT_NOBITS."""
+        if section.nobits or section.type == "SHT_NULL":
+            return b""
+        return self._data[section.offset : section.offset + section.size]
+
+    def unsigned(self, place: Place, size: int = 8) -> int:
+        """The unsigned number of 1, 4 or 8 bytes at a place, relocations left out."""
+        section = self.sections[place.section]
+        if not 0 <= place.offset <= section.size - size:
+            raise damaged("data is missing at the end of section %s" % section.name)
+        if section.nobits:
+            return 0
+        if size == 1:
+            return self._data[section.offset + place.offset]
+        form = self._long if size == 8 else self._int
+        number: int = form.unpack_from(self._data, section.offset + place.offset)[0]
+        return number
+
+    def string(self, place: Place) -> str:
+        """The NUL-terminated printable ASCII at a place, at most MAX_STRING characters."""
+        section = self.sections[place.section]
+        if section.nobits or not 0 <= place.offset < section.size:
+            raise damaged("a name lies outside of section %s" % section.name)
+        start = section.offset + place.offset
+        return self._text(start, section.offset + section.size, MAX_STRING, "name")
+
+    def relocated(self, place: Place) -> bool:
+        """Whether a relocation changes the place's content when the module is loaded."""
+        return place.offset in self._relocations_of(place.section)
+
+    def null(self, place: Place) -> bool:
+        """Whether the 64-bit word at a place is zero when the module is loaded."""
+        return not self.relocated(place) and self.unsigned(place) == 0
+
+    def pointer(self, place: Place) -> Place | None:
+        """Where the pointer at a place points inside the module.
+
+        None where there is no pointer, or where it points outside of the module
+        (an undefined symbol).
+        """
+        relocation = self._relocations_of(place.section).get(place.offset)
+        if relocation is None:
+            return None
+        info, addend = relocation
+        if info & 0xFFFFFFFF != self._abs64:
+            return None
+        return self._symbol_place(info >> 32, addend)
+
+    def pointers(self, start: Place, end: int) -> Iterator[tuple[int, Place]]:
+        """Every offset from a place up to `end` with a pointer into the module, and its target."""
+        relocations = self._relocations_of(start.section)
+        offsets = self._sorted.setdefault(start.section, [])
+        if len(offsets) != len(relocations):
+            offsets[:] = sorted(relocations)
+        first = bisect.bisect_left(offsets, start.offset)
+        for offset in offsets[first : bisect.bisect_left(offsets, end)]:
+            target = self.pointer(Place(start.section, offset))
+            if target is not None:
+                yield offset, target
+
+    def object_size(self, place: Place) -> int | None:
+        """The size in bytes of the data symbol that starts at a place, None without one.
+
+        Modules without local symbols (strip --strip-unneeded) have none for
+        static variables.
+        """
+        if self._object_sizes is None:
+            self._object_sizes = {}
+            if self._symtab is not None:
+                start, size = self._symtab.offset, self._symtab.size // SYM_SIZE * SYM_SIZE
+                table = memoryview(self._data)[start : start + size]
+                for _, info, _, shndx, value, length in self._sym.iter_unpack(table):
+                    if info & 0xF == STT_OBJECT and length and 0 < shndx < len(self.sections):
+                        self._object_sizes[Place(shndx, value)] = length
+        return self._object_sizes.get(place)
+
+    def end_of(self, place: Place) -> int:
+        """Where the variable at a place ends at the latest: an offset into its section.
+
+        That is where the next one starts that has a symbol or that a pointer in
+        data points to, else the section's end.
+        """
+        starts = self._starts.get(place.section)
+        if starts is None:
+            self.object_size(place)
+            assert self._object_sizes is not None
+            found = {other.offset for other in self._object_sizes if other.section == place.section}
+            for section in self.sections:
+                if section.flags & SHF_WRITE and not section.executable:
+                    found.update(
+                        target.offset
+                        for _, target in self.pointers(Place(section.index, 0), section.size)
+                        if target.section == place.section
+                    )
+            found.add(self.sections[place.section].size)
+            starts = self._starts[place.section] = sorted(found)
+        after = bisect.bisect_right(starts, place.offset)
+        return starts[after] if after < len(starts) else place.offset
+
+    def notes(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """Name, type and content of every ELF note (gABI, chapter 5, "Note Section")."""
+        left = MAX_NOTES
+        for section in self.sections:
+            if section.type != "SHT_NOTE" or section.size > left:
+                continue
+            content = self.content(section)
+            left -= len(content)
+            offset = 0
+            while offset + 12 <= len(content):
+                namesz, descsz, type_ = struct.unpack_from(self.order + "III", content, offset)
+                name, desc = offset + 12, offset + 12 + (namesz + 3 & ~3)
+                yield (
+                    content[name : name + namesz].rstrip(b"\0"),
+                    type_,
+                    content[desc : desc + descsz],
+                )
+                offset = desc + (descsz + 3 & ~3)
+
+    def find_relocations(
+        self, section: Section, offset: int | None = None, addend: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Offset and addend of the relocations with one of these, without unpacking the rest."""
+        wanted = (
+            self._long.pack(offset)
+            if offset is not None
+            else struct.pack(self.order + "q", addend or 0)
+        )
+        column = 0 if offset is not None else 16
+        for table in self._tables.get(section.index, ()):
+            if table.size > MAX_SEARCHED:
+                continue
+            end = table.offset + table.size // RELA_SIZE * RELA_SIZE
+            at = self._data.find(wanted, table.offset, end)
+            while at >= 0:
+                row = at - (at - table.offset) % RELA_SIZE
+                if at == row + column:
+                    found = self._rela.unpack_from(self._data, row)
+                    yield found[0], found[2]
+                # The next row whose column can hold it.
+                row += RELA_SIZE if at >= row + column else 0
+                at = self._data.find(wanted, row + column, end)
+
+    def _relocations_of(self, index: int) -> dict[int, tuple[int, int]]:
+        """r_info and r_addend by r_offset, of one section."""
+        found = self._relocations.get(index)
+        if found is None:
+            found = {}
+            for table in self._tables.get(index, ()):
+                count = table.size // RELA_SIZE
+                self._relocation_count += count
+                if self._relocation_count > MAX_RELOCATIONS:
+                    raise ElfError(
+                        "has more than %d relocations of data; no livepatch has" % MAX_RELOCATIONS
+                    )
+                view = memoryview(self._data)[table.offset : table.offset + count * RELA_SIZE]
+                for offset, info, addend in self._rela.iter_unpack(view):
+                    found[offset] = (info, addend)
+            self._relocations[index] = found
+        return found
+
+    def _symbol_place(self, index: int, addend: int) -> Place | None:
+        symtab = self._symtab
+        if symtab is None or index >= symtab.size // SYM_SIZE:
+            raise damaged("a relocation names symbol %d, which it has not" % index)
+        fields = self._sym.unpack_from(self._data, symtab.offset + index * SYM_SIZE)
+        shndx, value = fields[3], fields[4]
+        if shndx == SHN_UNDEF or shndx >= SHN_LORESERVE:
+            return None
+        if shndx >= len(self.sections):
+            raise damaged("symbol %d is in section %d, which it has not" % (index, shndx))
+        return Place(shndx, value + addend)
