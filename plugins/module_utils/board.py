@@ -104,23 +104,26 @@ def _installed(
         patches = [replace(shown[name], states=()) for name in sysfs.stack_order(list(shown))]
         return patches, "kernel", None
     try:
-        for _attempt in range(5):
-            listed = _kernel_list(store)
-            shown = _shown_in_sysfs()
-            if {patch.name for patch in listed} == set(shown):
-                return [_merge(shown[patch.name], patch) for patch in listed], "kernel", None
-        raise KernelMemoryError("the kernel's list of livepatches and sysfs do not agree")
+        return _listed_by_the_kernel(store), "kernel", None
     except KernelMemoryError as error:
         why = "the kernel's own list of livepatches can't be read: %s" % error
     records = list(_records(store))
     files = list(files)
-    patches = []
-    worst = 0
-    for name in sysfs.stack_order(list(shown)):
-        patch, source = _from_other_sources(shown[name], records, files)
-        patches.append(patch)
-        worst = max(worst, SOURCES.index(source))
-    return patches, SOURCES[worst], why
+    known = [
+        _from_other_sources(shown[name], records, files) for name in sysfs.stack_order(list(shown))
+    ]
+    least = max((source for _patch, source in known), key=SOURCES.index)
+    return [patch for patch, _source in known], least, why
+
+
+def _listed_by_the_kernel(store: BootStore) -> list[Livepatch]:
+    # A livepatch may come or go between the two readings.
+    for _attempt in range(5):
+        listed = _kernel_list(store)
+        shown = _shown_in_sysfs()
+        if {patch.name for patch in listed} == set(shown):
+            return [_merge(shown[patch.name], patch) for patch in listed]
+    raise KernelMemoryError("the kernel's list of livepatches and sysfs do not agree")
 
 
 def _shown_in_sysfs() -> dict[str, Livepatch]:

@@ -62,7 +62,7 @@ def _boots_under_kvm(system: System) -> bool:
         start_new_session=True,
     ) as guest:
         try:
-            output, _ = guest.communicate(timeout=PROOF_SECONDS)
+            output, _errors = guest.communicate(timeout=PROOF_SECONDS)
         except subprocess.TimeoutExpired:
             return False
         finally:

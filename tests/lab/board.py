@@ -41,7 +41,7 @@ class Board:
 
 
 def model(name: str) -> str:
-    found, _, which = name.rpartition("-")
+    found, _dash, which = name.rpartition("-")
     if found not in MODELS or not which:
         raise LabError(
             f"{name!r} is no board: a name is one of {', '.join(MODELS)}, a dash, "
@@ -60,7 +60,7 @@ def console(directory: Path, name: str) -> Path:
 
 def free_ports(count: int) -> list[int]:
     # All are held until the last is found, or the same one would be found twice.
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _port in range(count)]
     ports = [found.getsockname()[1] for found in sockets]
     for found in sockets:
         found.close()
@@ -197,6 +197,7 @@ def wait_until_up(board: Board, directory: Path, given_up: threading.Event) -> N
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 start_new_session=True,
+                check=False,
             )
             if done.returncode == 0:
                 return

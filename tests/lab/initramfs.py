@@ -47,6 +47,7 @@ def pack_initramfs(root: Path, work: Path, release: str) -> None:
     for name in ("bin", "dev", "modules", "root"):
         (tree / name).mkdir(parents=True)
     shutil.copy(root / "usr/bin/busybox", tree / "bin/busybox")
+    (tree / "bin/sh").symlink_to("busybox")
     shutil.copy(INIT, tree / "init")
     modules = work / "kernel/lib/modules" / release
     order = _load_order(modules / "modules.dep")

@@ -67,6 +67,7 @@ def run(
         text=True,
         errors="replace",
         stdin=subprocess.DEVNULL if stdin is None else None,
+        check=False,
     )
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
