@@ -163,16 +163,21 @@ def _decompress_zst(data: bytes) -> bytes:
         import zstandard  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return _zstd_command(data)
+    out = io.BytesIO()
+    decoder = zstandard.ZstdDecompressor(max_window_size=2**_WINDOW_LOG).decompressobj()
+    at = 0
     try:
-        decoder = zstandard.ZstdDecompressor(max_window_size=2**_WINDOW_LOG)
-        with decoder.stream_reader(data, read_across_frames=True) as reader:
-            image = bytes(reader.read(MAX_MODULE + 1))
-        # The reader takes the end of its input for the end of the frame.
-        if len(image) < zstandard.frame_content_size(data):
-            raise _damaged("zst", "it ends early")
-        return image
+        while at < len(data) and not decoder.eof and out.tell() <= MAX_MODULE:
+            # It can't bound what it gives, so bound what it gets: a block is 4 to 2**17 bytes.
+            out.write(decoder.decompress(data[at : at + 1024]))
+            at += 1024
     except zstandard.ZstdError as error:
         raise _damaged("zst", str(error)) from error
+    if decoder.eof:
+        _check_rest(decoder.unused_data + data[at:], "zst")
+    elif out.tell() <= MAX_MODULE:
+        raise _damaged("zst", "it ends early")
+    return out.getvalue()
 
 
 def _zstd_command(data: bytes) -> bytes:

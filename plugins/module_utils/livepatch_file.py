@@ -76,6 +76,7 @@ KLP_FUNC_EXT_SIZE = 24
 # MODULE_NAME_LEN is 64 - sizeof(unsigned long), the NUL included.
 MODULE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,55}\Z")
 MAX_OBJECTS = 4096
+MAX_FUNCTIONS = 16384
 MAX_METADATA = 2**18  # bytes, of .modinfo and of struct module
 MAX_BUILD_ID = 64
 NT_GNU_BUILD_ID = 3
@@ -126,24 +127,26 @@ def read_stored(path: str | Path) -> bytes:
     """The bytes of a regular file of at most MAX_MODULE bytes.  Raises LivepatchFileError."""
     name = _shown(str(path))
     try:
-        # A FIFO would block the open otherwise.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise LivepatchFileError("%s is not a regular file; give a livepatch module" % name)
-            data = file.read(MAX_MODULE + 1)
+        with open(path, "rb", opener=_open_nonblocking) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            data = file.read(MAX_MODULE + 1) if regular else b""
     except (OSError, ValueError) as error:
-        if isinstance(error, LivepatchFileError):
-            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise LivepatchFileError(
             "%s can't be read: %s; check the path and its permissions" % (name, reason)
         ) from error
+    if not regular:
+        raise LivepatchFileError("%s is not a regular file; give a livepatch module" % name)
     if len(data) > MAX_MODULE:
         raise LivepatchFileError(
             "%s is more than %d MiB; no livepatch is that big" % (name, MAX_MODULE // 2**20)
         )
     return data
+
+
+def _open_nonblocking(path: str, flags: int) -> int:
+    # A FIFO without a writer would block the open for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_catalog(
@@ -526,7 +529,7 @@ def _objects(elf: Elf, objs: Place, patch: Place) -> tuple[ObjectDeclaration, ..
         if functions is None:
             return None
         count += len(functions)
-        if count > MAX_ITEMS:
+        if count > MAX_FUNCTIONS:
             raise _too_many_functions()
         name = "vmlinux"
         if not elf.null(entry + KLP_OBJECT_NAME):
@@ -590,7 +593,7 @@ def _object(
 
 
 def _too_many_functions() -> ElfError:
-    return ElfError("patches more than %d functions; no livepatch does" % MAX_ITEMS)
+    return ElfError("patches more than %d functions; no livepatch does" % MAX_FUNCTIONS)
 
 
 def _kpatch_objects(elf: Elf) -> tuple[ObjectDeclaration, ...] | None:
@@ -603,7 +606,7 @@ def _kpatch_objects(elf: Elf) -> tuple[ObjectDeclaration, ...] | None:
     assert section is not None
     if section.size % KPATCH_FUNC_SIZE:
         return None
-    if section.size > MAX_ITEMS * KPATCH_FUNC_SIZE:
+    if section.size > MAX_FUNCTIONS * KPATCH_FUNC_SIZE:
         raise _too_many_functions()
     functions: dict[str, list[Function]] = {}
     for offset in range(0, section.size, KPATCH_FUNC_SIZE):
@@ -641,7 +644,7 @@ def _klp_build_objects(elf: Elf, section_name: str) -> tuple[ObjectDeclaration, 
         entry = Place(section.index, offset)
         nr_funcs = elf.unsigned(entry + KLP_OBJECT_EXT_NR_FUNCS, 4)
         count += nr_funcs
-        if count > MAX_ITEMS:
+        if count > MAX_FUNCTIONS:
             raise _too_many_functions()
         funcs = elf.pointer(entry + KLP_OBJECT_FUNCS)
         if funcs is None and nr_funcs:
