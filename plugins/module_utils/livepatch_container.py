@@ -194,8 +194,7 @@ def _zstd_command(data: bytes) -> bytes:
         with subprocess.Popen(
             arguments, stdin=stored, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
-            assert process.stdout is not None
-            image = process.stdout.read(MAX_MODULE + 1)
+            image = process.stdout.read(MAX_MODULE + 1) if process.stdout else b""
             if len(image) > MAX_MODULE:
                 process.kill()
                 return image
@@ -250,7 +249,7 @@ def _pkcs7_signature(der: bytes) -> Signature:
         if tag != _SET:
             return Signature(None, None)
         fields = list(_der(_only(signer_infos, _SEQUENCE)))
-        (_, version), (sid_tag, sid), (digest_tag, digest) = fields[:3]
+        (_version_tag, version), (sid_tag, sid), (digest_tag, digest) = fields[:3]
         oid = _oid(_only(digest, _OID)) if digest_tag == _SEQUENCE else ""
         # Version 3 names the key by its identifier, version 1 by issuer and serial number.
         signer = _common_name(_only(sid, _SEQUENCE)) if sid_tag == _SEQUENCE else None
@@ -287,9 +286,9 @@ def _only(data: bytes, tag: int) -> bytes:
 
 def _common_name(name: bytes) -> str | None:
     """The CN of an X.501 Name: SEQUENCE OF SET OF SEQUENCE {type, value}."""
-    for _, rdn in _der(name):
-        for _, attribute in _der(rdn):
-            (_, oid), (tag, value) = list(_der(attribute))[:2]
+    for _set_tag, rdn in _der(name):
+        for _sequence_tag, attribute in _der(rdn):
+            (_oid_tag, oid), (tag, value) = list(_der(attribute))[:2]
             if _oid(oid) == _COMMON_NAME:
                 text = value.decode("utf-16-be" if tag == _BMP_STRING else "utf-8", "replace")
                 return "".join(c if c.isprintable() else "?" for c in text)[:256]

@@ -18,6 +18,7 @@ import io
 import struct
 import traceback
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Iterator
 
 try:
@@ -134,7 +135,6 @@ class Elf:
         self._relocations: dict[int, dict[int, tuple[int, int]]] = {}
         self._relocation_count = 0
         self._sorted: dict[int, list[int]] = {}
-        self._object_sizes: dict[Place, int] | None = None
         self._starts: dict[int, list[int]] = {}
 
     def _check_ident(self) -> None:
@@ -235,6 +235,13 @@ class Elf:
         """The first section with that name, None where there is none."""
         return self._by_name.get(name)
 
+    def required_section(self, name: str) -> Section:
+        """The first section with that name.  Raises ElfError where there is none."""
+        section = self.section(name)
+        if section is None:
+            raise damaged("it has no section %s" % name)
+        return section
+
     def content(self, section: Section) -> bytes:
         """A section's bytes as stored; empty for SHT_NOBITS."""
         if section.nobits or section.type == "SHT_NULL":
@@ -302,15 +309,19 @@ class Elf:
         Modules without local symbols (strip --strip-unneeded) have none for
         static variables.
         """
-        if self._object_sizes is None:
-            self._object_sizes = {}
-            if self._symtab is not None:
-                start, size = self._symtab.offset, self._symtab.size // SYM_SIZE * SYM_SIZE
-                table = memoryview(self._data)[start : start + size]
-                for _, info, _, shndx, value, length in self._sym.iter_unpack(table):
-                    if info & 0xF == STT_OBJECT and length and 0 < shndx < len(self.sections):
-                        self._object_sizes[Place(shndx, value)] = length
         return self._object_sizes.get(place)
+
+    @cached_property
+    def _object_sizes(self) -> dict[Place, int]:
+        if self._symtab is None:
+            return {}
+        start, size = self._symtab.offset, self._symtab.size // SYM_SIZE * SYM_SIZE
+        table = memoryview(self._data)[start : start + size]
+        return {
+            Place(shndx, value): length
+            for _name, info, _other, shndx, value, length in self._sym.iter_unpack(table)
+            if info & 0xF == STT_OBJECT and length and 0 < shndx < len(self.sections)
+        }
 
     def end_of(self, place: Place) -> int:
         """Where the variable at a place ends at the latest: an offset into its section.
@@ -320,14 +331,12 @@ class Elf:
         """
         starts = self._starts.get(place.section)
         if starts is None:
-            self.object_size(place)
-            assert self._object_sizes is not None
             found = {other.offset for other in self._object_sizes if other.section == place.section}
             for section in self.sections:
                 if section.flags & SHF_WRITE and not section.executable:
                     found.update(
                         target.offset
-                        for _, target in self.pointers(Place(section.index, 0), section.size)
+                        for _offset, target in self.pointers(Place(section.index, 0), section.size)
                         if target.section == place.section
                     )
             found.add(self.sections[place.section].size)

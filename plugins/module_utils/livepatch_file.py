@@ -248,7 +248,7 @@ def _modinfo(elf: Elf) -> dict[str, str]:
             raise damaged("its %s has %d bytes" % (metadata.name, metadata.size))
     found: dict[str, str] = {}
     for entry in elf.content(section).split(b"\0"):
-        key, _, value = entry.decode("utf-8", "replace").partition("=")
+        key, _equals, value = entry.decode("utf-8", "replace").partition("=")
         if key in ("name", "livepatch", "vermagic", "srcversion", "depends"):
             if len(value) > 4096 or not value.isprintable():
                 raise damaged("the %s in its .modinfo is not text" % key)
@@ -277,8 +277,7 @@ def _name(elf: Elf, modinfo_name: str | None) -> str:
     (setup_load_info(), kernel/module/main.c).  The array's offset in struct
     module can be randomised, and it is the only text there.
     """
-    section = elf.section(THIS_MODULE)
-    assert section is not None
+    section = elf.required_section(THIS_MODULE)
     names = [
         match.group().decode("ascii")
         for match in re.finditer(rb"(?<![^\0])[A-Za-z0-9_.+-]{2,55}(?=\0)", elf.content(section))
@@ -322,8 +321,7 @@ def _patches(elf: Elf) -> Iterator[Place]:
     Other structures point to their module too, as `owner`, next to pointers to
     functions or strings; only klp_patch goes on with an array of structures.
     """
-    this_module = elf.section(THIS_MODULE)
-    assert this_module is not None
+    this_module = elf.required_section(THIS_MODULE)
     module = Place(this_module.index, 0)
     for section in elf.sections:
         if section.flags & (SHF_ALLOC | SHF_WRITE) != SHF_ALLOC | SHF_WRITE or section.executable:
@@ -390,7 +388,8 @@ def _null_or_data(elf: Elf, word: Place) -> bool:
 def _source(elf: Elf, patch: Place) -> Declaration:
     """What a static struct klp_patch declares."""
     objs = elf.pointer(patch + KLP_PATCH_OBJS)
-    assert objs is not None
+    if objs is None:
+        return UNKNOWN
     states: tuple[SystemState, ...] | None = ()
     if not elf.null(patch + KLP_PATCH_STATES):
         place = elf.pointer(patch + KLP_PATCH_STATES)
@@ -602,8 +601,7 @@ def _kpatch_objects(elf: Elf) -> tuple[ObjectDeclaration, ...] | None:
     They are grouped by name as there; their order, which it reverses, has no
     meaning.  None for the layout of kpatch before 0.3.
     """
-    section = elf.section(".kpatch.funcs")
-    assert section is not None
+    section = elf.required_section(".kpatch.funcs")
     if section.size % KPATCH_FUNC_SIZE:
         return None
     if section.size > MAX_FUNCTIONS * KPATCH_FUNC_SIZE:
@@ -615,11 +613,12 @@ def _kpatch_objects(elf: Elf) -> tuple[ObjectDeclaration, ...] | None:
         functions.setdefault(_object_name(elf, func + KPATCH_FUNC_OBJNAME), []).append(function)
     callbacks: dict[str, list[Callback]] = {}
     for kind in CALLBACKS:
-        section = elf.section(".kpatch.callbacks." + kind)
+        table = elf.section(".kpatch.callbacks." + kind)
+        if table is None:
+            continue
         # The linker script pads each section with a word of zeros.
-        for index in range(0 if section is None else section.size // KPATCH_CALLBACK_SIZE):
-            assert section is not None
-            place = Place(section.index, index * KPATCH_CALLBACK_SIZE)
+        for index in range(table.size // KPATCH_CALLBACK_SIZE):
+            place = Place(table.index, index * KPATCH_CALLBACK_SIZE)
             if not elf.null(place):
                 name = _object_name(elf, place + KPATCH_CALLBACK_OBJNAME)
                 functions.setdefault(name, [])
@@ -632,8 +631,7 @@ def _kpatch_objects(elf: Elf) -> tuple[ObjectDeclaration, ...] | None:
 
 def _klp_build_objects(elf: Elf, section_name: str) -> tuple[ObjectDeclaration, ...]:
     """The objects that klp-build's scripts/livepatch/init.c makes of its sections."""
-    section = elf.section(section_name)
-    assert section is not None
+    section = elf.required_section(section_name)
     if section.size % KLP_OBJECT_EXT_SIZE:
         raise damaged("%s is no array of struct klp_object_ext" % section_name)
     if section.size > MAX_OBJECTS * KLP_OBJECT_EXT_SIZE:

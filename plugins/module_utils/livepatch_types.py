@@ -64,7 +64,7 @@ def _btf_struct_size(elf: Elf, name: str) -> int | None:
         return None
     btf = elf.content(section)
     try:
-        magic, version, _, header, type_off, type_len, str_off, str_len = struct.unpack_from(
+        magic, version, _flags, header, type_off, type_len, str_off, str_len = struct.unpack_from(
             elf.order + "HBBIIIII", btf
         )
         types = btf[header + type_off : header + type_off + type_len]
@@ -73,7 +73,7 @@ def _btf_struct_size(elf: Elf, name: str) -> int | None:
             return None
         wanted = strings.find(b"\0%s\0" % name.encode()) + 1
         offset = 0
-        for _ in range(MAX_TYPES if wanted else 0):
+        for _type in range(MAX_TYPES if wanted else 0):
             name_off, info, size = struct.unpack_from(elf.order + "III", types, offset)
             kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
             if kind == _BTF_KIND_STRUCT and name_off == wanted:
@@ -105,7 +105,7 @@ def _dwarf_struct_size(elf: Elf, name: str) -> int | None:
     units = list(islice(_units(elf, info, content), MAX_UNITS))
     tables: dict[int, _Abbreviations] = {}
     for text in islice(_occurrences(elf.content(strings), name.encode() + b"\0"), MAX_OCCURRENCES):
-        for place, _ in islice(elf.find_relocations(info, addend=text), MAX_OCCURRENCES):
+        for place, _addend in islice(elf.find_relocations(info, addend=text), MAX_OCCURRENCES):
             for start, end, table in units:
                 if start < place < end:
                     if table not in tables:
@@ -130,7 +130,7 @@ def _units(elf: Elf, info: Section, content: bytes) -> Iterator[tuple[int, int, 
         length, version = struct.unpack_from(elf.order + "IH", content, start)
         at = start + (8 if version >= 5 else 6)
         (table,) = struct.unpack_from(elf.order + "I", content, at)
-        for _, addend in elf.find_relocations(info, offset=at):
+        for _place, addend in elf.find_relocations(info, offset=at):
             table = addend
         yield start, start + 4 + length, table
         start += 4 + length

@@ -237,7 +237,7 @@ class TestSignature:
     @given(data=st.data())
     def test_a_damaged_one_is_still_one_answer(self, data: st.DataObject) -> None:
         der = bytearray(SIGNED_DATA)
-        for _ in range(data.draw(st.integers(1, 4))):
+        for _round in range(data.draw(st.integers(1, 4))):
             der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
         size, signature = split_signature(append(b"module", bytes(der)))
         assert size == 6

@@ -503,8 +503,8 @@ class TestReading:
         (tmp_path / "README.md").write_text("no module\n")
         (tmp_path / "directory.ko").mkdir()
         found = read_catalog(tmp_path)
-        assert [os.path.basename(path) for path, _ in found] == ["a.ko", "b.ko", "directory.ko"]
-        assert [type(file) for _, file in found] == [
+        assert [os.path.basename(path) for path, _file in found] == ["a.ko", "b.ko", "directory.ko"]
+        assert [type(file) for _path, file in found] == [
             LivepatchFileError,
             LivepatchFile,
             LivepatchFileError,

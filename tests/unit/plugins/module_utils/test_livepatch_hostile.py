@@ -109,9 +109,9 @@ def test_every_truncation(builder: Builder) -> None:
 def test_random_damage(builder: Builder, source: str, machine: str) -> None:
     image = builder.module(source, "-gbtf", machine=machine).read_bytes()
     generator = random.Random(1)
-    for _ in range(150):
+    for _round in range(150):
         changed = bytearray(image)
-        for _ in range(generator.choice((1, 4, 32))):
+        for _round in range(generator.choice((1, 4, 32))):
             changed[generator.randrange(len(changed))] = generator.randrange(256)
         check(bytes(changed))
 
@@ -122,7 +122,7 @@ def test_random_damage(builder: Builder, source: str, machine: str) -> None:
 @given(data=st.data())
 def test_damage_that_hypothesis_finds(builder: Builder, data: st.DataObject) -> None:
     image = bytearray(builder.module("objects.c").read_bytes())
-    for _ in range(data.draw(st.integers(1, 5))):
+    for _round in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(image) - 1))
         image[at : at + 8] = data.draw(st.binary(min_size=1, max_size=8))
     check(bytes(image))
