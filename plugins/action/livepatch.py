@@ -10,11 +10,12 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
     BoardAction,
-    image_argument,
+    image_arguments,
 )
 
 
@@ -23,7 +24,8 @@ class ActionModule(BoardAction):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         args = dict(self._task.args)
-        update_expected = args.get("_update_expected")
+        for name in ("remote_src", "_update_expected"):
+            args[name] = boolean(args.get(name, False), strict=False)
         if not args.get("src"):
             if args.get("state", "enabled") == "enabled":
                 raise AnsibleActionFail(
@@ -33,11 +35,11 @@ class ActionModule(BoardAction):
             return self.ask("livepatch", args, task_vars)
         candidate, data = self.read_candidate(args, task_vars)
         args["_candidate"] = file_to_json(candidate)
-        catalog = None if args.get("remote_src") else os.path.dirname(candidate.path)
-        if update_expected and not self._task.check_mode:
-            args["_image"] = image_argument(data)
+        catalog = None if args["remote_src"] else os.path.dirname(candidate.path)
+        if args["_update_expected"] and not self._task.check_mode:
+            args.update(image_arguments(data))
         result = self.ask("livepatch", args, task_vars, catalog)
         if result.pop("_image_needed", False):
-            args["_image"] = image_argument(data)
+            args.update(image_arguments(data))
             result = self.ask("livepatch", args, task_vars, catalog)
         return result

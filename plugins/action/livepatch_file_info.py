@@ -13,13 +13,13 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
     LivepatchFileError,
-    read_catalog,
-    read_livepatch_file,
+    catalog_paths,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    LivepatchFile,
-    file_to_json,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_findings import (
+    findings_to_json,
+    read_with_findings,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
 
 
@@ -30,20 +30,19 @@ class ActionModule(BoardAction):
         result = super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec({"src": {"type": "str", "required": True}})
         path = self.find(args["src"])
+        files, rejected = [], []
         try:
-            if os.path.isdir(path):
-                entries = read_catalog(path)
-            else:
-                entries = [(path, read_livepatch_file(path))]
+            directory = os.path.isdir(path)
+            for name in catalog_paths(path) if directory else [path]:
+                try:
+                    file, findings = read_with_findings(name)
+                except LivepatchFileError as error:
+                    if not directory:
+                        raise
+                    rejected.append({"path": name, "reason": str(error)})
+                else:
+                    files.append(dict(file_to_json(file), findings=findings_to_json(findings)))
         except LivepatchFileError as error:
             raise AnsibleActionFail(str(error)) from None
-        files = [file for _path, file in entries if isinstance(file, LivepatchFile)]
-        rejected = [
-            {"path": str(path), "reason": str(error)}
-            for path, error in entries
-            if not isinstance(error, LivepatchFile)
-        ]
-        result.update(
-            changed=False, files=[file_to_json(file) for file in files], rejected=rejected
-        )
+        result.update(changed=False, path=path, files=files, rejected=rejected)
         return result

@@ -18,13 +18,10 @@ def rollout_plan(
     answer: Mapping[str, Any], files: Sequence[Mapping[str, Any]], **options: Any
 ) -> dict[str, Any]:
     """What will happen to the board that gave this answer, as a dictionary."""
-    try:
-        return rollout.plan(answer, files, **options).to_json()
-    except rollout.RolloutError as error:
-        raise AnsibleFilterError(str(error)) from error
+    return rollout.plan(answer, files, **options).to_json()
 
 
-def rollout_waves(boards: Sequence[str], sizes: Sequence[int | str]) -> list[list[str]]:
+def rollout_waves(boards: Sequence[str], sizes: Sequence[int | str] | int | str) -> list[list[str]]:
     """The boards cut into waves."""
     try:
         return rollout.waves(boards, sizes)
@@ -38,5 +35,6 @@ class FilterModule:
             "rollout_plan": rollout_plan,
             "rollout_waves": rollout_waves,
             "rollout_outcome": rollout.outcome,
+            "rollout_rows": rollout.rows,
             "rollout_table": rollout.table,
         }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Iterable, Sequence
@@ -48,7 +49,6 @@ def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
     names = sysfs.livepatch_names()
     reasons = () if names is not None else tuple(_why_unsupported(uname.release, uname.machine))
     patches, source, why = _installed(store, files) if names is not None else ((), "kernel", None)
-    in_transition = sysfs.transition()
     return Board(
         kernel_release=uname.release,
         arch=uname.machine,
@@ -64,7 +64,14 @@ def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
         ),
         patches=tuple(patches),
         states_source=source,
-        transition=in_transition and Transition(*in_transition),
+        transition=next(
+            (
+                Transition(patch.name, "patching" if patch.enabled else "unpatching")
+                for patch in patches
+                if patch.transition
+            ),
+            None,
+        ),
         leftover=tuple(sysfs.leftover_livepatches(names or [])),
         modules_disabled=sysfs.read_text("/proc/sys/kernel/modules_disabled") == "1",
         signatures_enforced=_signatures_enforced(),
@@ -79,18 +86,21 @@ def remember(store: BootStore, patch: Livepatch) -> None:
     store.put("records", records)
 
 
-def files_wanted(board: Board) -> list[str]:
-    """Files on this board that may be the livepatches whose states are unknown, by their name."""
+def files_wanted(board: Board) -> dict[str, Any]:
+    """What to ask the controller for: _files_wanted, where the states of a livepatch are unknown.
+
+    They are the files on this board that may be such livepatches, by their name.
+    """
     wanted = {p.name for p in board.patches if p.states is None}
     if not wanted:
-        return []
+        return {}
     found = (
         os.path.join(directory, file)
         for directory, _directories, files in os.walk("/lib/modules/%s" % board.kernel_release)
         for file in files
         if MODULE_FILE.match(file) and file.partition(".ko")[0].replace("-", "_") in wanted
     )
-    return list(islice(found, MAX_FILES_WANTED))
+    return {"_files_wanted": list(islice(found, MAX_FILES_WANTED))}
 
 
 def _installed(
@@ -118,7 +128,8 @@ def _installed(
 
 def _listed_by_the_kernel(store: BootStore) -> list[Livepatch]:
     # A livepatch may come or go between the two readings.
-    for _attempt in range(5):
+    for attempt in range(5):
+        time.sleep(0.02 * attempt)
         listed = _kernel_list(store)
         shown = _shown_in_sysfs()
         if {patch.name for patch in listed} == set(shown):
@@ -128,7 +139,7 @@ def _listed_by_the_kernel(store: BootStore) -> list[Livepatch]:
 
 def _shown_in_sysfs() -> dict[str, Livepatch]:
     shown = (sysfs.read_livepatch(name) for name in sysfs.livepatch_names() or [])
-    return {patch.name: patch for patch in shown if patch is not None}
+    return {patch.name: patch for patch in shown if patch and (patch.enabled or patch.transition)}
 
 
 def _kernel_list(store: BootStore) -> list[KernelLivepatch]:

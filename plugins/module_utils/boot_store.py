@@ -7,7 +7,7 @@
 It holds the address of klp_patches (finding it costs half a second), the key
 of the opaque data tokens, what was loaded (the "record" of the design), and the
 lock that keeps two runs apart.  Whatever is not root's, or is of another boot,
-is ignored and written anew.
+is ignored.
 """
 
 from __future__ import annotations
@@ -74,12 +74,18 @@ class BootStore:
 
     @contextmanager
     def lock(self, timeout: float) -> Iterator[None]:
-        """Hold the board for one run; BoardBusyError after `timeout` seconds of waiting."""
-        if not self.usable:
+        """Hold the board for one run; BoardBusyError after `timeout` seconds of waiting.
+
+        Where no lock can be had, the kernel's own still keeps the list whole.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(self._path("lock"), flags, 0o600) if self.usable else None
+        except OSError:
+            fd = None
+        if fd is None:
             yield
             return
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._path("lock"), flags, 0o600)
         try:
             deadline = time.monotonic() + timeout
             while True:

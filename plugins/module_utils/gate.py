@@ -84,7 +84,8 @@ def gate(
         message = "%s is enabled, this very build" % patch.name
         kept = sorted(_function_names(board.patches) or ())
         functions: dict[str, list[str] | None] = {"kept": kept, "added": [], "removed": []}
-        return Decision(True, (), (Check("already_enabled", PASS, message),), (), functions)
+        check = Check("already_enabled", PASS, message)
+        return Decision(True, (), (check,), _state_outcomes(patch, board.patches), functions)
     in_the_way = _in_the_way(patch, board.patches) if allow_downgrade else []
     checks = [
         check_support(board),
@@ -217,6 +218,8 @@ def _check_name(patch: Livepatch, board: Board) -> Check:
         return Check("name", PASS, "the installed %s is this very build" % patch.name)
     if same is None:
         difference = "whether it is the same build can't be told, since there is no build id"
+    elif loaded.build_id == patch.build_id:
+        difference = "it has the same build id, but other system states than the file"
     else:
         difference = "it is another build (build id %s there, %s in the file)" % (
             loaded.build_id,
@@ -290,15 +293,16 @@ def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[st
     ]
     if not refused:
         return Check(
-            "system_states", PASS, "%s can deal with every installed system state" % patch.name
+            "system_states",
+            PASS,
+            "%s can deal with every system state that is known to be installed" % patch.name,
         )
-    disabled_first = " and ".join(_in_the_way(patch, known))
-    return Check(
-        "system_states",
-        FAIL,
-        "%s. To go back, use allow_downgrade: true, which disables %s first."
-        % ("; ".join(refused), disabled_first),
-    )
+    message = "; ".join(refused) + "."
+    if all(installed.name != patch.name for installed in known):
+        message += " To go back, use allow_downgrade: true, which disables %s first." % (
+            " and ".join(_in_the_way(patch, known))
+        )
+    return Check("system_states", FAIL, message)
 
 
 def _depends_on_replace(patch: Livepatch, installed: Sequence[Livepatch]) -> bool:

@@ -19,7 +19,7 @@ import struct
 import traceback
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Iterator
+from typing import Iterator, KeysView
 
 try:
     from elftools.common.utils import struct_parse
@@ -34,7 +34,7 @@ else:
 EHDR_SIZE, SHDR_SIZE, SYM_SIZE, RELA_SIZE = 64, 64, 24, 24
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x1, 0x2, 0x4, 0x800
 SHN_UNDEF, SHN_LORESERVE = 0, 0xFF00
-STT_OBJECT = 1
+STT_OBJECT, STT_FUNC = 1, 2
 
 THIS_MODULE = ".gnu.linkonce.this_module"
 
@@ -95,6 +95,20 @@ class Place:
 
     def __add__(self, offset: int) -> Place:
         return Place(self.section, self.offset + offset)
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """What a relocation refers to.
+
+    type: its number in the machine's ABI; target: the symbol's place plus the
+    addend, None where it has none in the module; symbol: its name there, the
+    empty string for a symbol of the module.
+    """
+
+    type: int
+    target: Place | None
+    symbol: str
 
 
 class Elf:
@@ -273,6 +287,10 @@ class Elf:
         """Whether a relocation changes the place's content when the module is loaded."""
         return place.offset in self._relocations_of(place.section)
 
+    def relocated_offsets(self, section: int) -> KeysView[int]:
+        """The offsets of a section at which a relocation changes something."""
+        return self._relocations_of(section).keys()
+
     def null(self, place: Place) -> bool:
         """Whether the 64-bit word at a place is zero when the module is loaded."""
         return not self.relocated(place) and self.unsigned(place) == 0
@@ -290,6 +308,16 @@ class Elf:
         if info & 0xFFFFFFFF != self._abs64:
             return None
         return self._symbol_place(info >> 32, addend)
+
+    def relocation(self, place: Place) -> Relocation | None:
+        """The relocation of a place, of any type, None where there is none."""
+        found = self._relocations_of(place.section).get(place.offset)
+        if found is None:
+            return None
+        info, addend = found
+        target = self._symbol_place(info >> 32, addend)
+        name = self._symbol_name(info >> 32) if target is None else ""
+        return Relocation(info & 0xFFFFFFFF, target, name)
 
     def pointers(self, start: Place, end: int) -> Iterator[tuple[int, Place]]:
         """Every offset from a place up to `end` with a pointer into the module, and its target."""
@@ -313,21 +341,51 @@ class Elf:
 
     @cached_property
     def _object_sizes(self) -> dict[Place, int]:
-        if self._symtab is None:
-            return {}
-        start, size = self._symtab.offset, self._symtab.size // SYM_SIZE * SYM_SIZE
-        table = memoryview(self._data)[start : start + size]
         return {
             Place(shndx, value): length
-            for _name, info, _other, shndx, value, length in self._sym.iter_unpack(table)
+            for _name, info, shndx, value, length in self._symbols()
             if info & 0xF == STT_OBJECT and length and 0 < shndx < len(self.sections)
         }
+
+    def _symbols(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """st_name, st_info, st_shndx, st_value and st_size of every symbol."""
+        if self._symtab is None:
+            return
+        start, size = self._symtab.offset, self._symtab.size // SYM_SIZE * SYM_SIZE
+        table = memoryview(self._data)[start : start + size]
+        for name, info, _other, shndx, value, length in self._sym.iter_unpack(table):
+            yield name, info, shndx, value, length
+
+    @cached_property
+    def functions(self) -> dict[int, dict[int, int]]:
+        """By section: the size in bytes of every function that has a symbol, by its offset."""
+        found: dict[int, dict[int, int]] = {}
+        for _name, info, shndx, value, length in self._symbols():
+            if info & 0xF == STT_FUNC and 0 < shndx < len(self.sections):
+                found.setdefault(shndx, {})[value] = length
+        return found
+
+    @cached_property
+    def undefined(self) -> frozenset[str]:
+        """The names that the module leaves to the kernel, or to other modules, to define."""
+        return frozenset(
+            self._symbol_name(index)
+            for index, (name, _info, shndx, _value, _size) in enumerate(self._symbols())
+            if name and (shndx == SHN_UNDEF or shndx >= SHN_LORESERVE)
+        )
 
     def end_of(self, place: Place) -> int:
         """Where the variable at a place ends at the latest: an offset into its section.
 
         That is where the next one starts that has a symbol or that a pointer in
         data points to, else the section's end.
+        """
+        return self.variable(place)[1]
+
+    def variable(self, place: Place) -> tuple[int, int]:
+        """Between which offsets of its section the variable lies that a place is in, at most.
+
+        Where a variable starts is as for end_of.
         """
         starts = self._starts.get(place.section)
         if starts is None:
@@ -342,7 +400,10 @@ class Elf:
             found.add(self.sections[place.section].size)
             starts = self._starts[place.section] = sorted(found)
         after = bisect.bisect_right(starts, place.offset)
-        return starts[after] if after < len(starts) else place.offset
+        return (
+            starts[after - 1] if after else 0,
+            starts[after] if after < len(starts) else place.offset,
+        )
 
     def notes(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Name, type and content of every ELF note (gABI, chapter 5, "Note Section")."""
@@ -404,6 +465,17 @@ class Elf:
                     found[offset] = (info, addend)
             self._relocations[index] = found
         return found
+
+    def _symbol_name(self, index: int) -> str:
+        symtab = self._symtab
+        if symtab is None or not 0 < symtab.link < len(self.sections):
+            raise damaged("its symbols have no names")
+        strings = self.sections[symtab.link]
+        if strings.nobits:
+            raise damaged("its symbols have no names")
+        name = self._sym.unpack_from(self._data, symtab.offset + index * SYM_SIZE)[0]
+        end = strings.offset + strings.size
+        return self._text(strings.offset + name, end, MAX_STRING, "symbol's name")
 
     def _symbol_place(self, index: int, addend: int) -> Place | None:
         symtab = self._symtab

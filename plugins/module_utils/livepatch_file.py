@@ -106,13 +106,24 @@ class ObjectDeclaration:
 class Declaration:
     """What a module declares, None for what only its code knows.
 
-    replace, states: as in Livepatch; generator: as in LivepatchFile.
+    replace, states: as in Livepatch; generator: as in LivepatchFile; patch: where
+    the static struct klp_patch is that says so, None without one.
     """
 
     generator: str
     replace: bool | None
     states: tuple[SystemState, ...] | None
     objects: tuple[ObjectDeclaration, ...] | None
+    patch: Place | None = None
+
+
+@dataclass(frozen=True)
+class Module:
+    """A livepatch's file, with what it was read from."""
+
+    file: LivepatchFile
+    elf: Elf
+    declaration: Declaration
 
 
 UNKNOWN = Declaration("source", None, None, None)
@@ -120,7 +131,12 @@ UNKNOWN = Declaration("source", None, None, None)
 
 def read_livepatch_file(path: str | Path) -> LivepatchFile:
     """Read and inspect a livepatch file.  Raises LivepatchFileError."""
-    return inspect(read_stored(path), str(path))
+    return read_module(path).file
+
+
+def read_module(path: str | Path) -> Module:
+    """As read_livepatch_file, for who needs to look closer.  Raises LivepatchFileError."""
+    return _open(read_stored(path), str(path))
 
 
 def read_stored(path: str | Path) -> bytes:
@@ -152,10 +168,24 @@ def _open_nonblocking(path: str, flags: int) -> int:
 def read_catalog(
     directory: str | Path,
 ) -> list[tuple[str, LivepatchFile | LivepatchFileError]]:
-    """Every *.ko, *.ko.xz, *.ko.zst and *.ko.gz in a directory, by name.
+    """Every livepatch file in a directory, as of catalog_paths().
 
     A file that can't be read is listed with its error.  Raises
     LivepatchFileError where the directory itself can't be.
+    """
+    found: list[tuple[str, LivepatchFile | LivepatchFileError]] = []
+    for path in catalog_paths(directory):
+        try:
+            found.append((path, read_livepatch_file(path)))
+        except LivepatchFileError as error:
+            found.append((path, error))
+    return found
+
+
+def catalog_paths(directory: str | Path) -> list[str]:
+    """Every *.ko, *.ko.xz, *.ko.zst and *.ko.gz in a directory, by name.
+
+    Raises LivepatchFileError where the directory can't be read.
     """
     try:
         names = sorted(os.listdir(directory))
@@ -164,15 +194,7 @@ def read_catalog(
             "%s can't be read: %s; give a directory of livepatch modules"
             % (_shown(str(directory)), getattr(error, "strerror", None) or error)
         ) from error
-    found: list[tuple[str, LivepatchFile | LivepatchFileError]] = []
-    for name in names:
-        if name.endswith(SUFFIXES):
-            path = os.path.join(str(directory), name)
-            try:
-                found.append((path, read_livepatch_file(path)))
-            except LivepatchFileError as error:
-                found.append((path, error))
-    return found
+    return [os.path.join(str(directory), name) for name in names if name.endswith(SUFFIXES)]
 
 
 def module_image(data: bytes, path: str = "the module") -> bytes:
@@ -192,6 +214,10 @@ def inspect(data: bytes, path: str) -> LivepatchFile:
     Raises LivepatchFileError where it is not a livepatch of a machine that has
     livepatching, or is damaged.
     """
+    return _open(data, path).file
+
+
+def _open(data: bytes, path: str) -> Module:
     shown = _shown(path)
     try:
         return _inspect(data, path)
@@ -202,7 +228,7 @@ def inspect(data: bytes, path: str) -> LivepatchFile:
         raise LivepatchFileError("%s %s" % (shown, damaged(type(error).__name__))) from error
 
 
-def _inspect(data: bytes, path: str) -> LivepatchFile:
+def _inspect(data: bytes, path: str) -> Module:
     image = decompress(data)
     size, signature = split_signature(image)
     elf = Elf(image, size)
@@ -210,7 +236,7 @@ def _inspect(data: bytes, path: str) -> LivepatchFile:
     declaration = declared(elf)
     vermagic = modinfo["vermagic"]
     objects = declaration.objects
-    return LivepatchFile(
+    file = LivepatchFile(
         livepatch=Livepatch(
             name=_name(elf, modinfo.get("name")),
             replace=declaration.replace,
@@ -232,6 +258,7 @@ def _inspect(data: bytes, path: str) -> LivepatchFile:
         compression=compression(data),
         depends=tuple(name for name in modinfo.get("depends", "").split(",") if name),
     )
+    return Module(file, elf, declaration)
 
 
 def _shown(path: str) -> str:
@@ -399,6 +426,7 @@ def _source(elf: Elf, patch: Place) -> Declaration:
         bool(elf.unsigned(patch + KLP_PATCH_REPLACE, 1)),
         states,
         _objects(elf, objs, patch),
+        patch,
     )
 
 

@@ -18,7 +18,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board import re
 from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
     Decision,
-    check_support,
     check_transition,
     function_changes,
     gate,
@@ -53,6 +52,10 @@ class Failure(Exception):
     """It was refused, or it went wrong: one sentence for the user."""
 
 
+class Refused(Failure):
+    """The gate said no, and the board was not touched."""
+
+
 class ImageNeeded(Exception):
     """The livepatch is to be loaded, and the caller has not given the module's bytes."""
 
@@ -84,12 +87,15 @@ class Run:
         if self.decision is None or not self.decision.steps:
             return
         if self.options.check_mode:
-            self.after = _predict(
-                self.before, _disabled_by(self.decision), candidate.livepatch, set()
-            )
+            disabled = _disabled_by(self.decision)
+            self.after = _predict(self.after, disabled, candidate.livepatch, set())
             return
         if image is None:
             raise ImageNeeded
+        name = candidate.livepatch.name
+        if name in self.after.leftover:
+            # A disabled livepatch can't be enabled again; its module must be loaded anew.
+            self._remove(name)
         for step in self.decision.steps:
             action, _space, name = step.partition(" ")
             if action == "disable":
@@ -103,35 +109,36 @@ class Run:
 
         build: what the file says, where the caller named one.  Raises Failure.
         """
-        self._settle(None)
-        installed = _find(self.before, name)
+        in_transition = self.before.transition
+        if in_transition is None or in_transition.patch != name:
+            self._settle(None)
+        installed = _find(self.after, name)
         steps = []
         if installed is not None:
             if build is not None and not same_build(installed, build):
-                raise Failure(
+                raise Refused(
                     "%s was not touched: the installed livepatch of that name is another build "
                     "(build id %s there, %s in the file); use name instead of src to take "
                     "whatever build is there." % (name, installed.build_id, build.build_id)
                 )
             steps.append("disable %s" % name)
-        if remove and (installed is not None or name in self.before.leftover):
+        if remove and (installed is not None or name in self.after.leftover):
             steps.append("remove %s" % name)
         elif remove and sysfs.module_loaded(name):
-            raise Failure(
+            raise Refused(
                 "%s was not removed: a module of that name is loaded, but it is not a "
                 "livepatch; use community.general.modprobe for other modules." % name
             )
         self._decide_to_disable(name, installed, steps)
         if self.options.check_mode:
-            self.after = _predict(self.before, {name}, None, {name} if remove else set())
+            self.after = _predict(self.after, {name}, None, {name} if remove else set())
             return
         for step in steps:
             if step.startswith("disable"):
                 self._disable(name)
             else:
                 self._remove(name)
-        if steps:
-            self.after = self._read()
+        self.after = self._read()
 
     @property
     def changed(self) -> bool:
@@ -165,7 +172,7 @@ class Run:
     def _settle(self, patch: Livepatch | None) -> None:
         """Let a transition that we found under way end, whosever it is."""
         found = self.before.transition
-        if found is None or self.options.check_mode:
+        if found is None:
             return
         installed = _find(self.before, found.patch)
         ours = (
@@ -174,58 +181,63 @@ class Run:
             and installed.name == patch.name
             and same_build(installed, patch)
         )
-        if ours and found.direction == "patching":
+        if ours and found.direction == "patching" and not self.options.check_mode:
             self._finish(found.patch, "patching")
         elif not transition.wait_until(lambda: transition.ended(found.patch), self.options.timeout):
             blocking = tuple(sysfs.blocking_tasks(found.direction))
             self.transition = TransitionResult(
                 "stalled", found.direction, self.options.timeout, blocking
             )
-        self.before = self.after = self._read()
+        self.after = self._read()
+        if self.transition.outcome != "forced":
+            # What ended by itself is no change of ours.
+            self.before = self.after
 
     def _gate(self, candidate: LivepatchFile) -> None:
         self.decision = gate(
             candidate,
-            self.before,
+            self.after,
             params=self.options.params,
             unknown_states=self.options.unknown_states,
             allow_downgrade=self.options.allow_downgrade,
         )
         if not self.decision.allowed:
-            raise Failure(self.decision.refusal(candidate.livepatch.name) + self._blocked_by())
+            raise Refused(self.decision.refusal(candidate.livepatch.name) + self._blocked_by())
 
     def _decide_to_disable(self, name: str, installed: Livepatch | None, steps: list[str]) -> None:
-        checks = [check_support(self.before)] if not self.before.supported else []
-        if installed is not None:
-            checks.append(check_transition(self.before))
-        allowed = installed is None or all(check.outcome == "pass" for check in checks)
+        # Its own transition can be reversed, or waited for.
+        own = self.after.transition is not None and self.after.transition.patch == name
+        checks = [] if installed is None or own else [check_transition(self.after)]
+        allowed = all(check.outcome == "pass" for check in checks)
         self.decision = Decision(
             allowed,
             tuple(steps) if allowed else (),
             tuple(checks),
             (),
-            function_changes(None, self.before.patches, [name]),
+            function_changes(None, self.after.patches, [name]),
         )
         if not allowed:
-            raise Failure(self.decision.refusal("disabling %s" % name) + self._blocked_by())
+            raise Refused(self.decision.refusal("disabling %s" % name) + self._blocked_by())
 
     def _load(self, candidate: LivepatchFile, image: bytes) -> None:
         patch = candidate.livepatch
-        if patch.name in self._read().leftover:
-            # A disabled livepatch can't be enabled again; its module must be loaded anew.
-            self._remove(patch.name)
         try:
             transition.load(image, self.options.params)
         except OSError as error:
             self.after = self._read()
             why = transition.why_load_failed(error, self._kernel_log())
-            raise Failure("%s could not be loaded: %s" % (patch.name, why)) from error
+            raise Failure(
+                "%s could not be loaded: %s%s" % (patch.name, why, self._compared_with_before())
+            ) from error
         remember(self.store, replace(patch, build_id=sysfs.module_build_id(patch.name)))
         self._finish(patch.name, "patching")
 
     def _disable(self, name: str) -> None:
+        installed = _find(self.after, name)
         try:
-            transition.set_enabled(name, False)
+            # Not enabled, but in transition: it is being disabled already.
+            if installed is None or installed.enabled:
+                transition.set_enabled(name, False)
         except OSError as error:
             self.after = self._read()
             raise Failure(
@@ -256,16 +268,29 @@ class Run:
             ) from error
         self.transition = result
         if result.outcome in ("completed", "forced"):
+            transition.wait_until(lambda: not sysfs.leaving(), transition.RELEASE_TIMEOUT)
             return
         if result.outcome == "reversed" and direction == "patching":
             self._remove(name)
         self.after = self._read()
-        how = "was reversed, and the board is as it was before"
+        how = "was reversed." + self._compared_with_before()
         if result.outcome == "stalled":
-            how = "is still under way; run again to wait on"
+            how = "is still under way; run again to wait on."
         raise Failure(
-            "the transition of %s (%s) did not end within %g seconds and %s.%s"
+            "the transition of %s (%s) did not end within %g seconds and %s%s"
             % (name, direction, options.timeout, how, self._blocked_by())
+        )
+
+    def _compared_with_before(self) -> str:
+        before = [patch.name for patch in self.before.patches]
+        after = [patch.name for patch in self.after.patches]
+        if before == after:
+            return " What was installed before is installed as it was."
+        gone = [name for name in before if name not in after]
+        return " Installed now: %s; before: %s.%s" % (
+            ", ".join(after) or "nothing",
+            ", ".join(before) or "nothing",
+            " Load %s again." % " and ".join(gone) if gone else "",
         )
 
     def _blocked_by(self) -> str:

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Mapping, Sequence, TypeVar
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    UINT_MAX,
+    ULONG_MAX,
     Function,
     Livepatch,
     Object,
@@ -147,7 +149,7 @@ def board_from_json(value: Any) -> Board:
 
 
 def livepatch_to_json(patch: Livepatch) -> dict[str, Any]:
-    """The patch shape of docs/interface: None where something is unknown."""
+    """The patch shape that all modules return: None where something is unknown."""
     return {
         "name": patch.name,
         "replace": patch.replace,
@@ -238,16 +240,11 @@ def file_from_json(value: Any) -> LivepatchFile:
 
 def _state(value: Any) -> SystemState:
     state = _mapping(value, "a system state")
-    try:
-        return SystemState(
-            id=_int(state, "id", 1, 2**64 - 1),
-            version=_int(state, "version", 0, 2**32 - 1),
-            data=_optional(state, "data", _hex),
-        )
-    except ShapeError:
-        raise
-    except ValueError as error:
-        raise ShapeError(str(error)) from error
+    return SystemState(
+        id=_int(state, "id", 1, ULONG_MAX),
+        version=_int(state, "version", 0, UINT_MAX),
+        data=_optional(state, "data", _hex),
+    )
 
 
 def _object(value: Any) -> Object:
@@ -274,7 +271,7 @@ def _transition(value: Mapping[str, Any], key: str) -> Transition:
 
 def _function(value: Any) -> Function:
     function = _mapping(value, "a function")
-    return Function(_name(function, "name"), _int(function, "position", 1, 2**64 - 1))
+    return Function(_name(function, "name"), _int(function, "position", 1, ULONG_MAX))
 
 
 def _signature(value: Mapping[str, Any], key: str) -> dict[str, str | None]:

@@ -16,7 +16,7 @@ import os
 import re
 import struct
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Iterator
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Function,
@@ -93,15 +93,17 @@ def _object(directory: str, name: str) -> Object:
     patched = read_text(os.path.join(path, "patched"))
     return Object(
         name=name,
-        functions=tuple(_function(entry) for entry in _subdirectories(path)),
+        functions=tuple(_functions(path)),
         callbacks=None,
         patched=None if patched is None else patched == "1",
     )
 
 
-def _function(entry: str) -> Function:
-    name, _comma, position = entry.rpartition(",")
-    return Function(name, int(position))
+def _functions(path: str) -> Iterator[Function]:
+    for entry in _subdirectories(path):
+        name, _comma, position = entry.rpartition(",")
+        if name and position.isdigit():
+            yield Function(name, int(position))
 
 
 def stack_order(names: list[str]) -> list[str]:
@@ -118,13 +120,18 @@ def stack_order(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: (-age.get(name, 0), name))
 
 
-def transition() -> tuple[str, str] | None:
-    """The livepatch in transition and the direction, "patching" or "unpatching"."""
-    for name in livepatch_names() or []:
-        if read_text(os.path.join(LIVEPATCH, name, "transition")) == "1":
-            enabled = read_text(os.path.join(LIVEPATCH, name, "enabled"))
-            return name, "patching" if enabled == "1" else "unpatching"
-    return None
+def leaving() -> list[str]:
+    """Livepatches that are neither enabled nor in transition: on their way out of sysfs.
+
+    The kernel frees them after `transition` reads 0, so they are seen for a
+    moment; klp_free_replaced_patches_async() in kernel/livepatch/core.c.
+    """
+    return [
+        name
+        for name in livepatch_names() or []
+        if read_text(os.path.join(LIVEPATCH, name, "enabled")) == "0"
+        and read_text(os.path.join(LIVEPATCH, name, "transition")) == "0"
+    ]
 
 
 def blocking_tasks(direction: str, limit: int = 1000) -> list[BlockingTask]:
@@ -149,7 +156,7 @@ def blocking_tasks(direction: str, limit: int = 1000) -> list[BlockingTask]:
 
 def module_loaded(name: str) -> bool:
     """Whether a module of that name is loaded (built-in ones don't count)."""
-    return os.path.exists(os.path.join(MODULE, name, "refcnt"))
+    return os.path.exists(os.path.join(MODULE, name, "initstate"))
 
 
 def leftover_livepatches(installed: list[str]) -> list[str]:

@@ -150,10 +150,13 @@ def finish(name: str, direction: str, timeout: float, on_stall: str) -> Transiti
 
 
 def _end_stalled(name: str, act: Callable[[], None], outcome: str, timeout: float) -> str:
+    # Finding the blocking tasks took its time.  Had the transition ended meanwhile, our writing
+    # would not reverse it but start the opposite one.
+    if ended(name):
+        return "completed"
     try:
         act()
     except OSError:
-        # It ended by itself between the timeout and our writing.
         if ended(name):
             return "completed"
         raise

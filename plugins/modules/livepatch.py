@@ -66,8 +66,12 @@ options:
     default: false
   _image:
     description:
-      - The module's bytes. Given by the action plugin, not for playbooks.
-    type: dict
+      - The module's bytes, packed. Given by the action plugin, not for playbooks.
+    type: str
+  _image_sha256:
+    description:
+      - Of the module's bytes. Given by the action plugin, not for playbooks.
+    type: str
   _update_expected:
     description:
       - Whether to send the file along with the first call. Given by the role
@@ -198,7 +202,6 @@ kernel_log:
 """
 
 import base64
-import binascii
 import hashlib
 import os
 import re
@@ -215,6 +218,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
     Failure,
     ImageNeeded,
     Options,
+    Refused,
     Run,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
@@ -223,6 +227,8 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     livepatch_from_json,
 )
 
+# As much as the controller reads of a file, in bytes.
+MAX_IMAGE = 64 * 2**20
 MODULE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,63}\Z")
 
 
@@ -240,7 +246,8 @@ def main() -> None:
             allow_downgrade=dict(type="bool", default=False),
             _candidate=dict(type="dict"),
             _files=dict(type="list", elements="dict"),
-            _image=dict(type="dict", no_log=True),
+            _image=dict(type="str", no_log=True),
+            _image_sha256=dict(type="str"),
             _update_expected=dict(type="bool", default=False),
         ),
         mutually_exclusive=[("src", "name")],
@@ -259,6 +266,9 @@ def main() -> None:
     except ShapeError as error:
         module.fail_json(msg=str(error))
     name = candidate.livepatch.name if candidate is not None else params["name"]
+    if candidate is None and name is not None:
+        # As modprobe does: no module's name has a dash.
+        name = name.replace("-", "_")
     if name is None or not MODULE_NAME.match(name):
         module.fail_json(msg="%r is not the name of a livepatch." % name)
     options = Options(
@@ -269,7 +279,7 @@ def main() -> None:
         allow_downgrade=params["allow_downgrade"],
         check_mode=module.check_mode,
     )
-    image = _unpack(module, params["_image"])
+    image = _unpack(module)
     store = BootStore()
     try:
         with store.lock(options.timeout):
@@ -282,24 +292,25 @@ def main() -> None:
                     run.disable(name, params["state"] == "absent", build)
             except ImageNeeded:
                 module.exit_json(changed=False, _image_needed=True)
+            except Refused as error:
+                module.fail_json(msg=str(error), **run.to_json(), **files_wanted(run.before))
             except Failure as error:
-                wanted = files_wanted(run.before)
-                module.fail_json(msg=str(error), _files_wanted=wanted, **run.to_json())
+                module.fail_json(msg=str(error), **run.to_json())
     except BoardBusyError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**run.to_json())
 
 
-def _unpack(module: AnsibleModule, packed: dict | None) -> bytes | None:
+def _unpack(module: AnsibleModule) -> bytes | None:
     """The module's bytes out of the action's packing, verified to be those that it gated."""
-    if packed is None:
+    if module.params["_image"] is None:
         return None
     try:
-        inflate = zlib.decompressobj()
-        image = inflate.decompress(base64.b64decode(packed["data"]), int(packed["size"]))
-    except (KeyError, TypeError, ValueError, binascii.Error, zlib.error) as error:
-        module.fail_json(msg="the livepatch did not arrive whole: %s" % error)
-    if len(image) != packed["size"] or hashlib.sha256(image).hexdigest() != packed["sha256"]:
+        packed = base64.b64decode(module.params["_image"])
+        image = zlib.decompressobj().decompress(packed, MAX_IMAGE)
+    except (ValueError, zlib.error) as error:
+        module.fail_json(msg="the livepatch did not arrive whole: %s." % error)
+    if hashlib.sha256(image).hexdigest() != module.params["_image_sha256"]:
         module.fail_json(msg="the livepatch did not arrive whole; nothing was loaded.")
     return image
 

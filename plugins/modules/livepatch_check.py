@@ -103,9 +103,7 @@ def main() -> None:
     board = read_board(BootStore(), files)
     decision = gate(candidate, board, params=module.params["params"])
     result = dict(
-        decision=decision.to_json(),
-        states_source=board.states_source,
-        _files_wanted=files_wanted(board),
+        decision=decision.to_json(), states_source=board.states_source, **files_wanted(board)
     )
     if not decision.allowed and module.params["fail_on_refusal"]:
         module.fail_json(msg=decision.refusal(candidate.livepatch.name), **result)

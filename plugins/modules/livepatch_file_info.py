@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Reports what livepatch modules declare, their system states, functions and callbacks, and what
     kernel they are built for. Nothing of them is executed.
+  - Tells their authors, as RV(files[].findings), where they contradict the kernel's document
+    "System State Changes" (Documentation/livepatch/system-state.rst).
   - Runs on the controller and needs no board.
 options:
   src:
@@ -49,9 +51,20 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ item.name }} for {{ item.kernel_release }}: {{ item.states }}"
   loop: "{{ catalog.files }}"
+
+- Refuse to publish what can't take over or restore its states
+  ansible.builtin.assert:
+    that: item.findings | rejectattr('severity', 'equalto', 'note') | length == 0
+    fail_msg: "{{ item.findings | map(attribute='message') | join('; ') }}"
+  loop: "{{ catalog.files }}"
 """
 
 RETURN = r"""
+path:
+  description: The file or the directory that was read.
+  returned: success
+  type: str
+  sample: /srv/livepatches
 files:
   description:
     - The livepatches, in the order of their file names. Each has the fields of C(patches) of
@@ -133,6 +146,35 @@ files:
       type: list
       elements: str
       sample: []
+    findings:
+      description:
+        - What contradicts the document "System State Changes", the gravest first. Empty where
+          nothing does, and for what kpatch-build and klp-build make, which has no system states.
+        - The calls of the callbacks are followed inside the file. Where that is not possible (a
+          call through a pointer, machines other than x86_64 and aarch64) nothing is said to be
+          missing.
+      type: list
+      elements: dict
+      contains:
+        finding:
+          description: Its name; docs/authors.md explains each.
+          type: str
+          sample: post_patch_without_get_prev_state
+        severity:
+          description: V(error), V(warning) or V(note).
+          type: str
+          sample: error
+        section:
+          description: The section of the document that it comes from.
+          type: str
+          sample: 4. Expected usage
+        message:
+          description: One sentence, with what to do.
+          type: str
+          sample: >-
+            post_patch() for vmlinux of fixes_2 never reaches klp_get_prev_state(), so that it
+            can't take over system state 1 at version 2 from a livepatch that is being replaced;
+            look there first
 rejected:
   description: The modules in a directory that are not livepatches or can't be read, and why.
   returned: success

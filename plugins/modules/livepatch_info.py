@@ -253,7 +253,7 @@ def main() -> None:
     if board.transition is not None:
         tasks = blocking_tasks(board.transition.direction)
         info["transition"]["blocking"] = [task.to_json() for task in tasks]
-    module.exit_json(changed=False, _files_wanted=files_wanted(board), **info)
+    module.exit_json(changed=False, **info, **files_wanted(board))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import zlib
 from typing import Any
 
@@ -28,7 +29,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
 
 
 class BoardAction(ActionBase):
-    """Runs the module of the action's own name on the board, with what the controller knows."""
+    """What the actions share: finding files, and asking a board with what the controller knows."""
 
     TRANSFERS_FILES = False
 
@@ -40,9 +41,8 @@ class BoardAction(ActionBase):
         Raises AnsibleActionFail with one sentence.
         """
         src = args["src"]
-        remote = args.get("remote_src")
         try:
-            if remote:
+            if args["remote_src"]:
                 data, path = self.slurp(src, task_vars), src
             else:
                 path = self.find(src)
@@ -52,10 +52,15 @@ class BoardAction(ActionBase):
             raise AnsibleActionFail(str(error)) from None
 
     def find(self, src: str) -> str:
-        """The path on the controller, looked up as by ansible.builtin.copy."""
+        """The path on the controller, looked up as by ansible.builtin.copy, then from where we are.
+
+        A playbook that is run by the collection's name has no directory of the user's.
+        """
         try:
             return str(self._find_needle("files", src))
         except AnsibleError:
+            if os.path.exists(src):
+                return os.path.abspath(src)
             raise AnsibleActionFail(
                 "%s was not found on the controller; a file on the board needs remote_src: true."
                 % src
@@ -70,7 +75,10 @@ class BoardAction(ActionBase):
             raise AnsibleActionFail(
                 "%s could not be read from the board: %s" % (path, result.get("msg"))
             )
-        return base64.b64decode(result["content"])
+        try:
+            return base64.b64decode(result["content"])
+        except (KeyError, TypeError, ValueError):
+            raise AnsibleActionFail("%s did not arrive whole from the board." % path) from None
 
     def ask(
         self, name: str, args: dict[str, Any], task_vars: dict[str, Any], catalog: str | None = None
@@ -84,8 +92,8 @@ class BoardAction(ActionBase):
             module_name="orangepi.livepatch." + name, module_args=args, task_vars=task_vars
         )
         wanted = result.pop("_files_wanted", None)
-        if result.get("states_source") == "unknown" and "_files" not in args:
-            files = self._files(catalog, wanted or [], task_vars)
+        if isinstance(wanted, list) and "_files" not in args:
+            files = self._files(catalog, wanted, task_vars)
             if files:
                 args["_files"] = files
                 return self.ask(name, args, task_vars)
@@ -100,7 +108,7 @@ class BoardAction(ActionBase):
             found += [
                 file for _path, file in read_catalog(catalog) if isinstance(file, LivepatchFile)
             ]
-        for path in wanted[:16]:
+        for path in map(str, wanted[:16]):
             try:
                 found.append(inspect(self.slurp(path, task_vars), path))
             except (AnsibleActionFail, LivepatchFileError):
@@ -108,11 +116,10 @@ class BoardAction(ActionBase):
         return [livepatch_to_json(file.livepatch) for file in found]
 
 
-def image_argument(data: bytes) -> dict[str, Any]:
+def image_arguments(data: bytes) -> dict[str, Any]:
     """The module's bytes, uncompressed as the kernel takes them, packed for the way."""
     image = module_image(data)
     return {
-        "data": base64.b64encode(zlib.compress(image)).decode("ascii"),
-        "size": len(image),
-        "sha256": hashlib.sha256(image).hexdigest(),
+        "_image": base64.b64encode(zlib.compress(image)).decode("ascii"),
+        "_image_sha256": hashlib.sha256(image).hexdigest(),
     }

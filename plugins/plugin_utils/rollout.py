@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
@@ -33,12 +33,12 @@ class RolloutError(ValueError):
 class Plan:
     """What will happen to one board and why.
 
-    action: update, up to date, unsupported, nothing fits, refused, unreachable
+    outcome: update, up to date, unsupported, nothing fits, refused, unreachable
     or failed; file: the livepatch's path on the controller, where one was
     picked; before, after: the names of the installed livepatches.
     """
 
-    action: str
+    outcome: str
     reason: str
     file: str | None = None
     before: tuple[str, ...] = ()
@@ -58,22 +58,25 @@ def plan(
 ) -> Plan:
     """The plan for the board that gave this answer to livepatch_info.
 
-    files: of livepatch_file_info; index: the content of catalog.yml.  Raises
-    RolloutError where the catalog can't be understood.
+    files: of livepatch_file_info; index: the content of catalog.yml.
     """
     if answer.get("unreachable"):
-        return Plan("unreachable", "the board can't be reached: %s" % answer.get("msg"))
+        return Plan("unreachable", _because("the board can't be reached", answer))
     if answer.get("failed"):
-        return Plan("failed", "the board could not be read: %s" % answer.get("msg"))
+        return Plan("failed", _because("the board could not be read", answer))
     try:
         board = board_from_json(answer)
         candidates = [file_from_json(file) for file in files]
     except ShapeError as error:
-        return Plan("failed", "the board's answer was not understood: %s" % error)
+        return Plan("failed", "the board's answer was not understood: %s." % error)
     before = tuple(patch.name for patch in board.patches)
     if not board.supported:
         return Plan("unsupported", "; ".join(board.reasons), before=before, after=before)
-    newest = pick(candidates, board, index)
+    board = _with_states_of_files(board, candidates)
+    try:
+        newest = pick(candidates, board, index)
+    except RolloutError as error:
+        return Plan("failed", str(error), before=before, after=before)
     if newest is None:
         reason = "no cumulative livepatch in the catalog is built for kernel %s (%s)" % (
             board.kernel_release,
@@ -125,12 +128,15 @@ def pick(
     return newest
 
 
-def waves(boards: Sequence[str], sizes: Sequence[int | str]) -> list[list[str]]:
+def waves(boards: Sequence[str], sizes: Sequence[int | str] | int | str) -> list[list[str]]:
     """The boards cut into waves by sizes as of Ansible's `serial`.
 
-    A size is a number of boards or a percentage of all of them, at least one
-    board; the last size repeats.  Raises RolloutError.
+    sizes: a list, or one, or several with commas (from a command line).  A size
+    is a number of boards or a percentage of all of them, at least one board;
+    the last size repeats.  Raises RolloutError.
     """
+    if isinstance(sizes, (int, str)):
+        sizes = str(sizes).split(",")
     counts = [_count(size, len(boards)) for size in sizes]
     if not counts:
         raise RolloutError("rollout_waves is empty; give it at least one size, like [1, 100%].")
@@ -143,18 +149,37 @@ def waves(boards: Sequence[str], sizes: Sequence[int | str]) -> list[list[str]]:
     return result
 
 
-def outcome(row: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    """The board's row after its update, from what the module livepatch returned."""
+def rows(boards: Sequence[str], hostvars: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of all boards; one that has none dropped out of the play, and is a failure."""
+    lost = "it dropped out of the play before it was decided what to do with it"
+    found = []
+    for board in boards:
+        row = hostvars.get(board, {}).get("rollout_row", {"outcome": "failed"})
+        found.append({"before": ["?"], "after": ["?"], "reason": lost, **row, "board": board})
+    return found
+
+
+def outcome(
+    row: Mapping[str, Any], result: Mapping[str, Any], check_mode: bool = False
+) -> dict[str, Any]:
+    """The board's row after its update, from what the module livepatch returned.
+
+    An answer that can't be understood is a failure, and what is installed then unknown.
+    """
     if result.get("unreachable"):
-        lost = "the board can't be reached any more: %s" % result.get("msg")
+        lost = _because("the board can't be reached any more", result)
         return dict(row, outcome="unreachable", after=["?"], reason=lost)
-    after = [patch["name"] for patch in result.get("after", {}).get("patches", [])]
-    transition = result.get("transition", {}).get("outcome")
+    try:
+        after = [str(patch["name"]) for patch in result["after"]["patches"]]
+        transition = str(result["transition"]["outcome"])
+    except (KeyError, TypeError):
+        reason = str(result.get("msg", "the board's answer was not understood"))
+        return dict(row, outcome="failed", after=["?"], reason=reason)
     if result.get("failed"):
         word = transition if transition in ("reversed", "stalled") else "failed"
-        if "after" not in result:
-            after = ["?"]
         return dict(row, outcome=word, after=after, reason=str(result.get("msg")))
+    if check_mode:
+        return dict(row, after=after)
     word = "updated" if result.get("changed") else "up to date"
     return dict(row, outcome=word, after=after, reason="")
 
@@ -176,6 +201,25 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths)), line[4]]).rstrip()
         for line in cells
     ]
+
+
+def _because(what: str, answer: Mapping[str, Any]) -> str:
+    return "%s: %s." % (what, str(answer.get("msg")).strip().rstrip("."))
+
+
+def _with_states_of_files(board: Board, files: Sequence[LivepatchFile]) -> Board:
+    """The board with the states of loaded builds that are in the catalog, where unknown."""
+    if board.states_source != "unknown":
+        return board
+    known = {file.livepatch.build_id: file.livepatch for file in files if file.livepatch.build_id}
+    patches = tuple(
+        replace(patch, states=known[patch.build_id].states)
+        if patch.states is None and patch.build_id in known
+        else patch
+        for patch in board.patches
+    )
+    unknown = any(patch.states is None for patch in patches)
+    return replace(board, patches=patches, states_source="unknown" if unknown else "file")
 
 
 def _version_change(installed: int | None, candidate: int | None) -> str:

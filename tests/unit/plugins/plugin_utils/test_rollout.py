@@ -24,6 +24,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.rollout import 
     RolloutError,
     outcome,
     plan,
+    rows,
     table,
     waves,
 )
@@ -108,19 +109,19 @@ def test_only_cumulative_livepatches_for_this_kernel_and_arch_are_considered():
         (["a.ko", "b.ko"], "has no number"),
     ],
 )
-def test_where_the_newest_cannot_be_told_the_catalog_is_refused(files, words):
-    with pytest.raises(RolloutError, match=words):
-        picked([a_file(name) for name in files])
+def test_where_the_newest_cannot_be_told_the_board_is_a_failure(files, words):
+    result = plan(an_answer(), [a_file(name) for name in files])
+    assert result.outcome == "failed" and words in result.reason
 
 
 @pytest.mark.parametrize("index", [{"livepatches": []}, {"livepatches": {"a.ko": {}}}])
-def test_a_catalog_index_that_makes_no_sense_is_refused(index):
-    with pytest.raises(RolloutError, match=r"catalog\.yml"):
-        picked([a_file("a.ko"), a_file("b_1.ko")], index=index)
+def test_a_catalog_index_that_makes_no_sense_is_a_failure(index):
+    result = plan(an_answer(), [a_file("a.ko"), a_file("b_1.ko")], index=index)
+    assert result.outcome == "failed" and "catalog.yml" in result.reason
 
 
 @pytest.mark.parametrize(
-    ("answer", "action"),
+    ("answer", "expected"),
     [
         (an_answer(), "update"),
         (an_answer(running(1)), "update"),
@@ -133,9 +134,9 @@ def test_a_catalog_index_that_makes_no_sense_is_refused(index):
         ({"kernel": "gibberish"}, "failed"),
     ],
 )
-def test_every_board_gets_an_action_and_a_reason(answer, action):
+def test_every_board_gets_an_outcome_and_a_reason(answer, expected):
     result = plan(answer, [a_file("fixes_1.ko", 1), a_file("fixes_2.ko", 2)])
-    assert result.action == action
+    assert result.outcome == expected
     assert result.reason
 
 
@@ -159,6 +160,41 @@ def test_sizes_that_are_none_are_refused(sizes):
         waves(["a"], sizes)
 
 
+def test_sizes_may_come_from_a_command_line():
+    assert waves(list("abc"), "1,100%") == [["a"], ["b", "c"]]
+    assert waves(list("abc"), 2) == [["a", "b"], ["c"]]
+
+
+def test_the_catalog_knows_what_the_board_does_not():
+    unknown = Livepatch("fixes_1", True, None, (), True, False, "01" * 20)
+    answer = dict(an_answer(unknown), states_source="unknown")
+    assert plan(answer, [a_file("fixes_1.ko", 1), a_file("fixes_2.ko", 2)]).outcome == "update"
+    assert plan(answer, [a_file("fixes_2.ko", 2)]).outcome == "refused"
+
+
+def test_a_board_that_dropped_out_of_the_play_is_a_failure():
+    hostvars = {"a": {"rollout_row": {"outcome": "update", "before": [], "after": []}}, "b": {}}
+    assert [row["outcome"] for row in rows(["a", "b", "c"], hostvars)] == [
+        "update",
+        "failed",
+        "failed",
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"after": "garbage"}, {"after": {"patches": [1]}, "transition": {}}]
+)
+def test_an_answer_that_is_not_understood_is_a_failure(answer):
+    result = outcome({"board": "a"}, answer)
+    assert (result["outcome"], result["after"]) == ("failed", ["?"])
+
+
+def test_in_check_mode_nothing_is_called_updated():
+    answer = {"changed": True, "after": {"patches": []}, "transition": {"outcome": "none"}}
+    row = {"board": "a", "outcome": "update"}
+    assert outcome(row, answer, check_mode=True)["outcome"] == "update"
+
+
 def test_the_outcome_tells_reversed_from_failed_and_unknown_from_empty():
     row = {"board": "a", "before": [], "after": ["fixes_1"], "outcome": "update"}
     before = {"patches": [], "system_states": []}
@@ -171,7 +207,12 @@ def test_the_outcome_tells_reversed_from_failed_and_unknown_from_empty():
     assert outcome(row, reversed_)["outcome"] == "reversed"
     assert outcome(row, {"failed": True, "msg": "gone"})["after"] == ["?"]
     assert outcome(row, {"unreachable": True, "msg": "gone"})["outcome"] == "unreachable"
-    updated = outcome(row, {"changed": True, "after": {"patches": [{"name": "fixes_1"}]}})
+    answer = {
+        "changed": True,
+        "after": {"patches": [{"name": "fixes_1"}]},
+        "transition": {"outcome": "completed"},
+    }
+    updated = outcome(row, answer)
     assert (updated["outcome"], updated["after"]) == ("updated", ["fixes_1"])
 
 
