@@ -16,6 +16,7 @@ Runs on the controller.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Sequence
@@ -98,14 +99,16 @@ def find(module: Module) -> tuple[Finding, ...]:
 def _of_the_array(module: Module) -> Iterator[Finding]:
     """Section 1: "Non-zero number used to identify the affected system state." """
     states = module.declaration.states or ()
-    ids = [state.id for state in states]
-    for id in sorted({id for id in ids if ids.count(id) > 1}):
+    counts = Counter(state.id for state in states)
+    repeated = [str(id) for id, count in counts.items() if count > 1]
+    if repeated:
         yield Finding(
             "duplicated_id",
             "error",
             API,
-            "%s declares system state %d more than once, of which the kernel looks at the first "
-            "only; give each change an id of its own" % (module.file.livepatch.name, id),
+            "%s declares system state %s more than once, of which the kernel looks at the first "
+            "only; give each change an id of its own"
+            % (module.file.livepatch.name, _listed(repeated)),
         )
     if _goes_on(module):
         yield Finding(
@@ -139,7 +142,7 @@ def _goes_on(module: Module) -> bool:
 
 @dataclass(frozen=True)
 class _Callback:
-    """A callback of an object, and what it does as far as can be excluded.
+    """A callback of an object, and what can't be excluded that it does.
 
     touches: whether it may get at the livepatch's own states, by klp_get_state(),
     in the array itself, or where another callback keeps what klp_get_state()
@@ -345,7 +348,7 @@ def _without_states(
                 _functions(ours),
                 name,
                 _named(states),
-                "what klp_get_prev_state() says can't be kept in a state of its own"
+                "klp_get_prev_state() alone leaves it no data of its own"
                 if looks
                 else "manipulate the state there",
             ),

@@ -1,0 +1,244 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The order of a run's steps, and what it says when one of them fails.
+
+The kernel here is a few lines that keep a list; what a real one does with the
+same calls is for the scenarios in extensions/molecule.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils import run as run_module
+from ansible_collections.orangepi.livepatch.plugins.module_utils import transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
+    Failure,
+    ImageNeeded,
+    Options,
+    Refused,
+    Run,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    Board,
+    LivepatchFile,
+    Transition,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    Livepatch,
+    SystemState,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import (
+    TransitionResult,
+)
+
+RELEASE = "6.1.0-56-amd64"
+
+
+def a_file(version):
+    patch = Livepatch(
+        "fixes_%d" % version, True, (SystemState(1, version),), build_id="%02x" % version * 20
+    )
+    return LivepatchFile(patch, "f.ko", "00" * 32, 1, RELEASE, RELEASE, "x86_64")
+
+
+V1, V2 = a_file(1), a_file(2)
+
+
+class Kernel:
+    """A list of livepatches and of leftover modules, and what was asked of them."""
+
+    def __init__(self):
+        self.calls = []
+        self.patches = []
+        self.leftover = []
+        self.transition = None
+        self.next_load = None
+        self.refuses = {}
+        self.stalls = set()
+
+    def install(self, file, **changes):
+        self.patches.append(replace(file.livepatch, enabled=True, transition=False, **changes))
+
+    def board(self, _store, _files=()):
+        return Board(
+            kernel_release=RELEASE,
+            arch="x86_64",
+            kernel_build_id=None,
+            supported=True,
+            system_states=True,
+            reasons=(),
+            model=None,
+            compatible=(),
+            patches=tuple(self.patches),
+            states_source="kernel",
+            transition=self.transition,
+            leftover=tuple(self.leftover),
+            modules_disabled=False,
+            signatures_enforced=False,
+        )
+
+    def call(self, what, name):
+        self.calls.append("%s %s" % (what, name))
+        if (what, name) in self.refuses:
+            raise OSError(self.refuses[what, name], "no")
+
+    def load(self, _image, _params):
+        name = self.next_load.livepatch.name
+        self.call("load", name)
+        if name not in self.stalls:
+            self.leftover += [patch.name for patch in self.patches]
+            self.patches = []
+            self.install(self.next_load)
+
+    def set_enabled(self, name, enabled):
+        self.call("enable" if enabled else "disable", name)
+        self.patches = [patch for patch in self.patches if patch.name != name]
+        self.leftover.append(name)
+        self.transition = None
+
+    def remove(self, name):
+        self.call("remove", name)
+        self.leftover = [left for left in self.leftover if left != name]
+
+    def finish(self, name, direction, _timeout, _on_stall):
+        outcome = "reversed" if name in self.stalls else "completed"
+        return TransitionResult(outcome, direction)
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    kernel = Kernel()
+    monkeypatch.setattr(run_module, "read_board", kernel.board)
+    monkeypatch.setattr(run_module, "remember", lambda *_arguments: None)
+    for name in ("load", "set_enabled", "remove", "finish"):
+        monkeypatch.setattr(transition, name, getattr(kernel, name))
+    return kernel
+
+
+def a_run(**options):
+    return Run(None, Options(**options))
+
+
+def enable(kernel, file, image=b"image", **options):
+    kernel.next_load = file
+    run = a_run(**options)
+    run.enable(file, image)
+    return run
+
+
+def test_a_load_is_one_call_and_a_second_run_is_none(kernel):
+    assert enable(kernel, V1).changed
+    assert kernel.calls == ["load fixes_1"]
+    assert not enable(kernel, V1).changed
+    assert kernel.calls == ["load fixes_1"]
+
+
+def test_without_the_image_nothing_is_touched(kernel):
+    kernel.install(V2)
+    with pytest.raises(ImageNeeded):
+        enable(kernel, V1, image=None, allow_downgrade=True)
+    assert kernel.calls == []
+
+
+def test_a_refusal_touches_nothing_and_is_told_from_a_failure(kernel):
+    kernel.install(V2)
+    with pytest.raises(Refused, match="fixes_1 refused"):
+        enable(kernel, V1)
+    assert kernel.calls == []
+
+
+def test_check_mode_predicts_and_touches_nothing(kernel):
+    kernel.install(V2)
+    run = enable(kernel, V1, allow_downgrade=True, check_mode=True)
+    assert run.changed and kernel.calls == []
+    assert [patch.name for patch in run.after.patches] == ["fixes_1"]
+    assert run.after.leftover == ("fixes_2",)
+
+
+def test_its_own_leftover_module_goes_before_anything_is_disabled(kernel):
+    kernel.install(V2)
+    kernel.leftover = ["fixes_1"]
+    enable(kernel, V1, allow_downgrade=True)
+    assert kernel.calls == ["remove fixes_1", "disable fixes_2", "load fixes_1"]
+
+
+def test_a_leftover_that_cannot_go_stops_the_run_while_all_is_still_enabled(kernel):
+    kernel.install(V2)
+    kernel.leftover = ["fixes_1"]
+    kernel.refuses["remove", "fixes_1"] = errno.EWOULDBLOCK
+    with pytest.raises(Failure, match="could not be unloaded"):
+        enable(kernel, V1, allow_downgrade=True)
+    assert [patch.name for patch in kernel.patches] == ["fixes_2"]
+
+
+def test_a_load_that_fails_says_that_all_is_as_it_was(kernel):
+    kernel.install(V1)
+    kernel.refuses["load", "fixes_2"] = errno.ENOMEM
+    with pytest.raises(Failure, match=r"ENOMEM.*is installed as it was\.$"):
+        enable(kernel, V2)
+
+
+def test_a_downgrade_that_fails_names_what_to_load_again(kernel):
+    kernel.install(V2)
+    kernel.refuses["load", "fixes_1"] = errno.ENOMEM
+    with pytest.raises(
+        Failure, match=r"Installed now: nothing; before: fixes_2\. Load fixes_2 again\.$"
+    ):
+        enable(kernel, V1, allow_downgrade=True)
+
+
+def test_a_transition_that_is_reversed_leaves_no_module(kernel):
+    kernel.install(V1)
+    kernel.stalls.add("fixes_2")
+    with pytest.raises(Failure, match=r"did not end within 60 seconds and was reversed\."):
+        enable(kernel, V2)
+    assert kernel.calls == ["load fixes_2", "remove fixes_2"]
+
+
+def test_a_livepatch_that_is_stuck_in_patching_can_be_disabled(kernel):
+    kernel.install(V1)
+    kernel.patches[0] = replace(kernel.patches[0], transition=True)
+    kernel.transition = Transition("fixes_1", "patching")
+    run = a_run()
+    run.disable("fixes_1", remove=True)
+    assert kernel.calls == ["disable fixes_1", "remove fixes_1"]
+    assert run.changed
+
+
+def test_another_livepatchs_transition_is_waited_for_and_then_named(kernel, monkeypatch):
+    kernel.install(V1)
+    kernel.transition = Transition("fixes_1", "patching")
+    monkeypatch.setattr(transition, "wait_until", lambda *_arguments: False)
+    with pytest.raises(Refused, match=r"fixes_1 is in transition \(patching\)"):
+        enable(kernel, V2)
+    assert kernel.calls == []
+
+
+def test_absent_of_what_is_not_there_changes_nothing(kernel):
+    run = a_run()
+    run.disable("fixes_1", remove=True)
+    assert kernel.calls == [] and not run.changed
+
+
+def test_absent_by_file_spares_another_build_of_that_name(kernel):
+    kernel.install(V1)
+    other = replace(V1.livepatch, build_id="ff" * 20)
+    with pytest.raises(Refused, match="another build"):
+        a_run().disable("fixes_1", remove=True, build=other)
+    assert kernel.calls == []
+
+
+def test_a_transition_that_ends_just_before_the_reversal_is_not_turned_into_a_disable(monkeypatch):
+    states = iter([False, True])
+    written = []
+    monkeypatch.setattr(transition, "ended", lambda _name: next(states))
+    monkeypatch.setattr(transition.sysfs, "blocking_tasks", lambda _direction: [])
+    monkeypatch.setattr(transition, "set_enabled", lambda *arguments: written.append(arguments))
+    result = transition.finish("fixes_1", "patching", 0, "reverse")
+    assert (result.outcome, written) == ("completed", [])
