@@ -4,7 +4,7 @@ DEMO := tests/setup.sh demo
 TEST := tests/setup.sh test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit sanity molecule benchmark clean
+.PHONY: help demo test lint unit sanity molecule agreement benchmark clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -13,7 +13,7 @@ demo: ## Watch three boards take a livepatch, hand its state over, and refuse a 
 	@$(DEMO) tests/demo
 
 test: ## Run everything below, in this order
-	@$(TEST) tests/stages.sh lint unit sanity molecule benchmark
+	@$(TEST) tests/stages.sh lint unit sanity molecule agreement benchmark
 
 lint: ## Run ruff, mypy, ansible-lint, shellcheck and the changelog's linter
 	@$(TEST) tests/stages.sh lint
@@ -26,6 +26,9 @@ sanity: ## Run ansible-test sanity
 
 molecule: ## Run the Molecule scenarios against boards with a real kernel
 	@$(TEST) tests/stages.sh molecule
+
+agreement: ## Compare the gate with the kernel over random livepatches
+	@$(TEST) tests/stages.sh agreement
 
 benchmark: ## Measure a rollout against ansible.builtin.ping and the obvious playbook
 	@$(TEST) tests/stages.sh benchmark

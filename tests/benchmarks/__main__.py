@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main() -> int:
