@@ -219,7 +219,7 @@ def _check_name(patch: Livepatch, board: Board) -> Check:
     if same is None:
         difference = "whether it is the same build can't be told, since there is no build id"
     elif loaded.build_id == patch.build_id:
-        difference = "it has the same build id, but other system states than the file"
+        difference = "it is another build (with the same build id, but other system states)"
     else:
         difference = "it is another build (build id %s there, %s in the file)" % (
             loaded.build_id,

@@ -298,7 +298,7 @@ class Run:
         if not tasks:
             return ""
         more = " and %d tasks more" % (len(tasks) - 5) if len(tasks) > 5 else ""
-        return " It is blocked by %s%s." % (", ".join(tasks[:5]), more)
+        return " Blocked by %s%s." % (", ".join(tasks[:5]), more)
 
     def _verify_loaded(self, patch: Livepatch) -> None:
         self.after = self._read()

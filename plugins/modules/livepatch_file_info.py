@@ -52,7 +52,7 @@ EXAMPLES = r"""
     msg: "{{ item.name }} for {{ item.kernel_release }}: {{ item.states }}"
   loop: "{{ catalog.files }}"
 
-- Refuse to publish what can't take over or restore its states
+- name: Refuse to publish what can't take over or restore its states
   ansible.builtin.assert:
     that: item.findings | rejectattr('severity', 'equalto', 'note') | length == 0
     fail_msg: "{{ item.findings | map(attribute='message') | join('; ') }}"
