@@ -11,8 +11,8 @@ lint() {
     ruff check --output-format concise
     # ansible-test starts at Python 3.8, boards at 3.7: this finds what 3.7 lacks, syntax and library.
     # livepatch_* need pyelftools and so run on the controller only.
-    vermin --target=3.7- --violations --no-tips --quiet plugins/modules plugins/module_utils \
-        --exclude-regex '/module_utils/livepatch_[a-z]*\.py$'
+    vermin --target=3.7- --violations --no-tips --quiet \
+        --exclude-regex '/module_utils/livepatch_[a-z]*\.py$' plugins/modules plugins/module_utils
     # mypy learns the names of the modules from where it stands.
     (cd "$ANSIBLE_COLLECTIONS_PATH" &&
         mypy --config-file "$collection/pyproject.toml" --cache-dir "$LIVEPATCH_CACHE/mypy" \
