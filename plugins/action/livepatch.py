@@ -20,9 +20,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action im
 
 
 class ActionModule(BoardAction):
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        task_vars = task_vars or {}
+    def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         args = dict(self._task.args)
         for name in ("remote_src", "_update_expected"):
             args[name] = boolean(args.get(name, False), strict=False)

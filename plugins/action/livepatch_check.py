@@ -14,9 +14,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action im
 
 
 class ActionModule(BoardAction):
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        task_vars = task_vars or {}
+    def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         _validation, args = self.validate_argument_spec(
             {
                 "src": {"type": "str", "required": True},

@@ -26,8 +26,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action im
 class ActionModule(BoardAction):
     _requires_connection = False
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result = super().run(tmp, task_vars)
+    def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         _validation, args = self.validate_argument_spec({"src": {"type": "str", "required": True}})
         path = self.find(args["src"])
         files, rejected = [], []
@@ -44,5 +43,4 @@ class ActionModule(BoardAction):
                     files.append(dict(file_to_json(file), findings=findings_to_json(findings)))
         except LivepatchFileError as error:
             raise AnsibleActionFail(str(error)) from None
-        result.update(changed=False, path=path, files=files, rejected=rejected)
-        return result
+        return {"changed": False, "path": path, "files": files, "rejected": rejected}

@@ -12,7 +12,6 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action im
 
 
 class ActionModule(BoardAction):
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
+    def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         self.validate_argument_spec({})
-        return self.ask("livepatch_info", {}, task_vars or {})
+        return self.ask("livepatch_info", {}, task_vars)

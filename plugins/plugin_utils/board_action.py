@@ -33,6 +33,19 @@ class BoardAction(ActionBase):
 
     TRANSFERS_FILES = False
 
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The task's result; a failure of ours is one too, so that failed_when can judge it."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        try:
+            result.update(self.answer(task_vars or {}))
+        except AnsibleActionFail as error:
+            result.update(failed=True, msg=error.message)
+        return result
+
+    def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """What the task returns.  Raises AnsibleActionFail with one sentence."""
+        raise NotImplementedError
+
     def read_candidate(
         self, args: dict[str, Any], task_vars: dict[str, Any]
     ) -> tuple[LivepatchFile, bytes]:
