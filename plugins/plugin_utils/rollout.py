@@ -151,7 +151,10 @@ def waves(boards: Sequence[str], sizes: Sequence[int | str] | int | str) -> list
 
 def rows(boards: Sequence[str], hostvars: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The rows of all boards; one that has none dropped out of the play, and is a failure."""
-    lost = "it dropped out of the play before it was decided what to do with it"
+    lost = (
+        "it dropped out of the play before it was decided what to do with it (or the play has "
+        "serial: use rollout_waves instead, since all boards are gated before one is touched)."
+    )
     found = []
     for board in boards:
         row = hostvars.get(board, {}).get("rollout_row", {"outcome": "failed"})
