@@ -138,7 +138,8 @@ class Run:
                 self._disable(name)
             else:
                 self._remove(name)
-        self.after = self._read()
+        if steps:
+            self.after = self._read()
 
     @property
     def changed(self) -> bool:
