@@ -12,11 +12,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import pack
+from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import module_image
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
-    BoardAction,
-    image_arguments,
-)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
 
 
 class ActionModule(BoardAction):
@@ -35,9 +34,12 @@ class ActionModule(BoardAction):
         args["_candidate"] = file_to_json(candidate)
         catalog = None if args["remote_src"] else os.path.dirname(candidate.path)
         if args["_update_expected"] and not self._task.check_mode:
-            args.update(image_arguments(data))
+            args["_image"] = pack(module_image(data))
         result = self.ask("livepatch", args, task_vars, catalog)
-        if result.pop("_image_needed", False):
-            args.update(image_arguments(data))
+        needed = result.pop("_images_needed", None)
+        if isinstance(needed, dict):
+            args["_image"] = pack(module_image(data))
+            if needed["builds"]:
+                args["_images"] = self.images(needed, catalog, task_vars)
             result = self.ask("livepatch", args, task_vars, catalog)
         return result

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Iterable, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils import kernel_memory, sysfs
@@ -34,8 +34,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     livepatch_to_json,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
+from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import wait_until
 
-MAX_FILES_WANTED = 16
+MAX_FILES = 16
 MODULE_FILE = re.compile(r".+\.ko(\.(xz|zst|gz))?\Z")
 
 
@@ -49,6 +50,7 @@ def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
     names = sysfs.livepatch_names()
     reasons = () if names is not None else tuple(_why_unsupported(uname.release, uname.machine))
     patches, source, why = _installed(store, files) if names is not None else ((), "kernel", None)
+    leftover = tuple(sysfs.leftover_livepatches(names or []))
     return Board(
         kernel_release=uname.release,
         arch=uname.machine,
@@ -72,9 +74,10 @@ def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
             ),
             None,
         ),
-        leftover=tuple(sysfs.leftover_livepatches(names or [])),
+        leftover=leftover,
         modules_disabled=sysfs.read_text("/proc/sys/kernel/modules_disabled") == "1",
         signatures_enforced=_signatures_enforced(),
+        forced=tuple(name for name in leftover if not _can_be_removed(name)),
     )
 
 
@@ -86,21 +89,31 @@ def remember(store: BootStore, patch: Livepatch) -> None:
     store.put("records", records)
 
 
-def files_wanted(board: Board) -> dict[str, Any]:
+def files_wanted(board: Board, beside: str | None = None) -> dict[str, Any]:
     """What to ask the controller for: _files_wanted, where the states of a livepatch are unknown.
 
-    They are the files on this board that may be such livepatches, by their name.
+    They are the files on this board that may be such livepatches, as of module_files().
     """
-    wanted = {p.name for p in board.patches if p.states is None}
-    if not wanted:
-        return {}
+    unknown = [patch.name for patch in board.patches if patch.states is None]
+    return {"_files_wanted": module_files(unknown, beside)} if unknown else {}
+
+
+def module_files(names: Iterable[str], beside: str | None = None) -> list[str]:
+    """The files on this board that may be modules of those names, 16 at most.
+
+    Among the running kernel's modules, and in the directory of the file `beside`.
+    """
+    wanted = set(names)
+    trees = islice(os.walk(os.path.dirname(beside)), 1) if beside is not None else iter(())
     found = (
         os.path.join(directory, file)
-        for directory, _directories, files in os.walk("/lib/modules/%s" % board.kernel_release)
+        for directory, _directories, files in chain(
+            trees, os.walk("/lib/modules/%s" % os.uname().release)
+        )
         for file in files
         if MODULE_FILE.match(file) and file.partition(".ko")[0].replace("-", "_") in wanted
     )
-    return {"_files_wanted": list(islice(found, MAX_FILES_WANTED))}
+    return list(islice(found, MAX_FILES))
 
 
 def _installed(
@@ -203,6 +216,11 @@ def _tracks_system_states() -> bool:
 def _kernel_version(release: str) -> tuple[int, int]:
     match = re.match(r"(\d+)\.(\d+)", release)
     return (int(match.group(1)), int(match.group(2))) if match else (0, 0)
+
+
+def _can_be_removed(leftover: str) -> bool:
+    # The last reference is put a moment after the livepatch has left sysfs.
+    return wait_until(lambda: not sysfs.held_by_livepatching(leftover), 1.0)
 
 
 def _signatures_enforced() -> bool:

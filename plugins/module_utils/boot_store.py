@@ -72,6 +72,11 @@ class BootStore:
             with suppress(OSError):
                 os.unlink(temporary)
 
+    def remove(self, name: str) -> None:
+        """Forget what was put under that name."""
+        with suppress(OSError):
+            os.unlink(self._path(name))
+
     @contextmanager
     def lock(self, timeout: float) -> Iterator[None]:
         """Hold the board for one run; BoardBusyError after `timeout` seconds of waiting.

@@ -210,6 +210,14 @@ def _check_signature(candidate: LivepatchFile, board: Board) -> Check:
 
 
 def _check_name(patch: Livepatch, board: Board) -> Check:
+    if patch.name in board.forced:
+        return Check(
+            "name",
+            FAIL,
+            "the module %s is still loaded and can't be removed until the next reboot, because the "
+            "transition that took it out of use was forced. Give the new build a name of its own, "
+            "or reboot." % patch.name,
+        )
     loaded = next((p for p in board.patches if p.name == patch.name), None)
     if loaded is None:
         return Check("name", PASS, "no livepatch of the name %s is installed" % patch.name)

@@ -165,23 +165,6 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def read_catalog(
-    directory: str | Path,
-) -> list[tuple[str, LivepatchFile | LivepatchFileError]]:
-    """Every livepatch file in a directory, as of catalog_paths().
-
-    A file that can't be read is listed with its error.  Raises
-    LivepatchFileError where the directory itself can't be.
-    """
-    found: list[tuple[str, LivepatchFile | LivepatchFileError]] = []
-    for path in catalog_paths(directory):
-        try:
-            found.append((path, read_livepatch_file(path)))
-        except LivepatchFileError as error:
-            found.append((path, error))
-    return found
-
-
 def catalog_paths(directory: str | Path) -> list[str]:
     """Every *.ko, *.ko.xz, *.ko.zst and *.ko.gz in a directory, by name.
 

@@ -11,7 +11,7 @@ the caller: a Result, or a Failure with the same fields and one sentence.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Iterable
+from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs, transition
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board import read_board, remember
@@ -22,6 +22,15 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
     function_changes,
     gate,
     same_build,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.history import (
+    params_of,
+    read_history,
+    remember_stack,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.planner import (
+    NoWayError,
+    shortest_way,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     Board,
@@ -56,8 +65,15 @@ class Refused(Failure):
     """The gate said no, and the board was not touched."""
 
 
-class ImageNeeded(Exception):
-    """The livepatch is to be loaded, and the caller has not given the module's bytes."""
+class ImagesNeeded(Exception):
+    """The livepatch is to be loaded, and the caller has not given the module's bytes.
+
+    builds: the build ids of what may have to be loaded again, should that fail.
+    """
+
+    def __init__(self, builds: Sequence[str]) -> None:
+        super().__init__("images needed")
+        self.builds = list(builds)
 
 
 class Run:
@@ -74,35 +90,55 @@ class Run:
         self.log_lines: list[str] = []
         self.decision: Decision | None = None
         self.transition = TransitionResult()
+        self.disabled: list[str] = []
+        self.restored = False
+        self.warnings: list[str] = []
         self.before = self.after = self._read()
 
-    def enable(self, candidate: LivepatchFile, image: bytes | None) -> None:
+    def enable(
+        self,
+        candidate: LivepatchFile,
+        image: bytes | None,
+        images: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Load the candidate unless this build is enabled already.
 
-        image: the module as the kernel takes it, uncompressed.  Raises Failure,
-        and ImageNeeded where there is something to load and no image.
+        image: the module as the kernel takes it, uncompressed; images: those of
+        what is installed, by build id, for the way back where something is
+        disabled first and the load then fails.  Raises Failure, and ImagesNeeded
+        where there is something to load and no image.
         """
         self._settle(candidate.livepatch)
         self._gate(candidate)
         if self.decision is None or not self.decision.steps:
+            if self.transition.outcome in ("completed", "forced"):
+                self._remember(candidate.livepatch.name)
             return
         if self.options.check_mode:
             disabled = _disabled_by(self.decision)
             self.after = _predict(self.after, disabled, candidate.livepatch, set())
             return
-        if image is None:
-            raise ImageNeeded
-        name = candidate.livepatch.name
-        if name in self.after.leftover:
-            # A disabled livepatch can't be enabled again; its module must be loaded anew.
-            self._remove(name)
-        for step in self.decision.steps:
-            action, _space, name = step.partition(" ")
-            if action == "disable":
-                self._disable(name)
-            else:
-                self._load(candidate, image)
+        installed = self.after.patches
+        lost = _to_load_again(installed, _disabled_by(self.decision))
+        if image is None or lost and images is None:
+            raise ImagesNeeded([patch.build_id for patch in lost if patch.build_id])
+        self._warn_of(lost, images or {})
+        # A disabled livepatch can't be enabled again; its module must be loaded anew.
+        self._remove_leftover(candidate.livepatch.name)
+        try:
+            for step in self.decision.steps:
+                action, _space, name = step.partition(" ")
+                if action == "disable":
+                    self._disable(name)
+                    self.disabled.append(name)
+                else:
+                    self._load(candidate.livepatch, image, self.options.params)
+        except Failure as failure:
+            if self.transition.outcome == "stalled":
+                raise
+            raise Failure("%s %s" % (failure, self._go_back(installed, images or {}))) from failure
         self._verify_loaded(candidate.livepatch)
+        self._remember(candidate.livepatch.name)
 
     def disable(self, name: str, remove: bool, build: Livepatch | None = None) -> None:
         """Disable the livepatch and, to `remove`, unload its module too.
@@ -114,6 +150,12 @@ class Run:
             self._settle(None)
         installed = _find(self.after, name)
         steps = []
+        if remove and name in self.after.forced:
+            raise Refused(
+                "%s was not removed: the transition that took it out of use was forced, so that a "
+                "task may still be in its code; its module stays loaded until the next reboot."
+                % name
+            )
         if installed is not None:
             if build is not None and not same_build(installed, build):
                 raise Refused(
@@ -123,6 +165,12 @@ class Run:
                 )
             steps.append("disable %s" % name)
         if remove and (installed is not None or name in self.after.leftover):
+            if self.after.modules_disabled:
+                raise Refused(
+                    "%s was not removed: kernel.modules_disabled is 1 on the board, so that no "
+                    "module can be unloaded until it is rebooted; state: disabled is still "
+                    "possible." % name
+                )
             steps.append("remove %s" % name)
         elif remove and sysfs.module_loaded(name):
             raise Refused(
@@ -134,12 +182,18 @@ class Run:
             self.after = _predict(self.after, {name}, None, {name} if remove else set())
             return
         for step in steps:
-            if step.startswith("disable"):
-                self._disable(name)
-            else:
+            if step.startswith("remove"):
                 self._remove(name)
+                continue
+            try:
+                self._disable(name)
+            except Failure as failure:
+                if self.transition.outcome == "stalled":
+                    raise
+                raise Failure("%s %s" % (failure, self._compared_with_before())) from failure
         if steps:
             self.after = self._read()
+            remember_stack(self.store, self.before, self.after, {})
 
     @property
     def changed(self) -> bool:
@@ -153,11 +207,13 @@ class Run:
             "changed": self.changed,
             "decision": None if self.decision is None else self.decision.to_json(),
             "transition": self.transition.to_json(),
+            "restored": self.restored,
             "before": before,
             "after": after,
             "states_source": self.after.states_source,
             "kernel_log": self._kernel_log(),
             "diff": {"before": before, "after": after},
+            "warnings": [*self.warnings, *self._pinned()],
         }
 
     def _read(self) -> Board:
@@ -220,16 +276,13 @@ class Run:
         if not allowed:
             raise Refused(self.decision.refusal("disabling %s" % name) + self._blocked_by())
 
-    def _load(self, candidate: LivepatchFile, image: bytes) -> None:
-        patch = candidate.livepatch
+    def _load(self, patch: Livepatch, image: bytes, params: str) -> None:
         try:
-            transition.load(image, self.options.params)
+            transition.load(image, params)
         except OSError as error:
             self.after = self._read()
             why = transition.why_load_failed(error, self._kernel_log())
-            raise Failure(
-                "%s could not be loaded: %s%s" % (patch.name, why, self._compared_with_before())
-            ) from error
+            raise Failure("%s could not be loaded: %s" % (patch.name, why)) from error
         remember(self.store, replace(patch, build_id=sysfs.module_build_id(patch.name)))
         self._finish(patch.name, "patching")
 
@@ -257,6 +310,63 @@ class Run:
                 % (name, error.strerror)
             ) from error
 
+    def _remember(self, loaded: str) -> None:
+        remember_stack(self.store, self.before, self.after, {loaded: self.options.params})
+
+    def _remove_leftover(self, name: str) -> None:
+        if name in self.after.leftover:
+            self._remove(name)
+
+    def _go_back(self, installed: Sequence[Livepatch], images: Mapping[str, bytes]) -> str:
+        """Load again what was disabled for a load that failed; how that went, in one sentence."""
+        failed = self.transition
+        self.after = self._read()
+        if not self.disabled:
+            return self._compared_with_before()
+        try:
+            left = [patch.name for patch in installed if patch.name not in self.disabled]
+            if [patch.name for patch in self.after.patches] != left:
+                raise Failure("somebody else has changed meanwhile what is installed.")
+            way = shortest_way(self.after.patches, installed)
+            missing = [
+                step.patch.name
+                for step in way
+                if step.action == "load" and step.patch.build_id not in images
+            ]
+            if missing:
+                raise Failure("the file of %s was not found." % " and ".join(missing))
+            for step in way:
+                patch = step.patch
+                if step.action == "disable":
+                    self._disable(patch.name)
+                else:
+                    self._remove_leftover(patch.name)
+                    params = params_of(read_history(self.store), patch)
+                    self._load(patch, images[str(patch.build_id)], params)
+                self.after = self._read()
+        except (Failure, NoWayError) as why:
+            return "%s It was not loaded again by itself: %s" % (self._compared_with_before(), why)
+        finally:
+            self.transition = failed
+        self.restored = True
+        return "What was disabled for it was loaded again; what was installed before is installed."
+
+    def _warn_of(self, lost: Sequence[Livepatch], images: Mapping[str, bytes]) -> None:
+        missing = [patch.name for patch in lost if patch.build_id not in images]
+        if missing:
+            self.warnings.append(
+                "The file of %s was found neither beside src nor among the board's modules: had "
+                "the load failed, it could not have been loaded again." % " and ".join(missing)
+            )
+
+    def _pinned(self) -> list[str]:
+        return [
+            "The transition was forced, so that the module %s can't be removed until the next "
+            "reboot." % name
+            for name in self.after.forced
+            if name not in self.before.forced
+        ]
+
     def _finish(self, name: str, direction: str) -> None:
         options = self.options
         try:
@@ -274,7 +384,7 @@ class Run:
         if result.outcome == "reversed" and direction == "patching":
             self._remove(name)
         self.after = self._read()
-        how = "was reversed." + self._compared_with_before()
+        how = "was reversed."
         if result.outcome == "stalled":
             how = "is still under way; run again to wait on."
         raise Failure(
@@ -286,20 +396,17 @@ class Run:
         before = [patch.name for patch in self.before.patches]
         after = [patch.name for patch in self.after.patches]
         if before == after:
-            return " What was installed before is installed as it was."
+            return "What was installed before is installed as it was."
         gone = [name for name in before if name not in after]
-        return " Installed now: %s; before: %s.%s" % (
+        return "Installed now: %s; before: %s.%s" % (
             ", ".join(after) or "nothing",
             ", ".join(before) or "nothing",
             " Load %s again." % " and ".join(gone) if gone else "",
         )
 
     def _blocked_by(self) -> str:
-        tasks = ["%s[%d]" % (task.comm, task.tid) for task in self.transition.blocking]
-        if not tasks:
-            return ""
-        more = " and %d tasks more" % (len(tasks) - 5) if len(tasks) > 5 else ""
-        return " Blocked by %s%s." % (", ".join(tasks[:5]), more)
+        tasks = self.transition.blocking
+        return " Blocked by %s." % sysfs.task_names(tasks) if tasks else ""
 
     def _verify_loaded(self, patch: Livepatch) -> None:
         self.after = self._read()
@@ -349,6 +456,13 @@ def _snapshot(board: Board) -> dict[str, Any]:
 def _disabled_by(decision: Decision | None) -> set[str]:
     steps = decision.steps if decision is not None else ()
     return {step.partition(" ")[2] for step in steps if step.startswith("disable ")}
+
+
+def _to_load_again(installed: Sequence[Livepatch], disabled: set[str]) -> Sequence[Livepatch]:
+    """What has to be loaded to have all of it again in its order: from the oldest disabled on."""
+    names = [patch.name for patch in installed]
+    first = min((names.index(name) for name in disabled), default=len(names))
+    return installed[first:]
 
 
 def _predict(

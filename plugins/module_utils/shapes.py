@@ -79,7 +79,8 @@ class Board:
     patches: in stack order; states_source: kernel, record, file or unknown, the
     least of what the patches have; leftover: livepatch modules that are loaded
     though their livepatch was disabled or replaced; signatures_enforced: whether
-    the kernel takes signed modules only.
+    the kernel takes signed modules only; forced: those of leftover that can't be
+    removed any more, because a transition that they took part in was forced.
     """
 
     kernel_release: str
@@ -96,6 +97,7 @@ class Board:
     leftover: tuple[str, ...]
     modules_disabled: bool
     signatures_enforced: bool
+    forced: tuple[str, ...] = ()
 
 
 def board_to_json(board: Board) -> dict[str, Any]:
@@ -118,6 +120,7 @@ def board_to_json(board: Board) -> dict[str, Any]:
         "system_states": system_states_to_json(board.patches),
         "states_source": board.states_source,
         "leftover": list(board.leftover),
+        "forced": list(board.forced),
         "transition": None if board.transition is None else asdict(board.transition),
     }
 
@@ -145,6 +148,7 @@ def board_from_json(value: Any) -> Board:
         leftover=_tuple(info, "leftover", lambda item: _name({"leftover": item}, "leftover")),
         modules_disabled=_bool(kernel, "modules_disabled"),
         signatures_enforced=_bool(kernel, "signatures_enforced"),
+        forced=_tuple(info, "forced", lambda item: _name({"forced": item}, "forced")),
     )
 
 

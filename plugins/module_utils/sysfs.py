@@ -16,7 +16,7 @@ import os
 import re
 import struct
 from dataclasses import asdict, dataclass
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Function,
@@ -154,6 +154,12 @@ def blocking_tasks(direction: str, limit: int = 1000) -> list[BlockingTask]:
     return tasks
 
 
+def task_names(tasks: Sequence[BlockingTask]) -> str:
+    """The tasks as `comm[tid]`, the first five of them."""
+    names = ", ".join("%s[%d]" % (task.comm, task.tid) for task in tasks[:5])
+    return names + (" and %d tasks more" % (len(tasks) - 5) if len(tasks) > 5 else "")
+
+
 def module_loaded(name: str) -> bool:
     """Whether a module of that name is loaded (built-in ones don't count)."""
     return os.path.exists(os.path.join(MODULE, name, "initstate"))
@@ -169,6 +175,18 @@ def leftover_livepatches(installed: list[str]) -> list[str]:
         for name in _subdirectories(MODULE)
         if name not in installed and "K" in (read_text(os.path.join(MODULE, name, "taint")) or "")
     ]
+
+
+def held_by_livepatching(name: str) -> bool:
+    """Whether the kernel keeps its own reference to the module.
+
+    It keeps that of a leftover for ever where a transition was forced, since a
+    task may still be in the module's code; klp_force_transition() in
+    kernel/livepatch/transition.c.
+    """
+    module = os.path.join(MODULE, name)
+    referenced = read_text(os.path.join(module, "refcnt")) not in ("0", None)
+    return referenced and not _subdirectories(os.path.join(module, "holders"))
 
 
 def module_build_id(name: str) -> str | None:

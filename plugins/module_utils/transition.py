@@ -201,6 +201,20 @@ _LOG_LINES = (
         "there are several functions %s in this kernel; it must say which by old_sympos.",
     ),
     (
+        re.compile(r"failed to (?:register|set) ftrace (?:handler|filter) for function '([^']+)'"),
+        "the function %s could not be hooked: kernel.ftrace_enabled is 0, or another tracer has "
+        "it; set the sysctl to 1, or end the tracing.",
+    ),
+    (
+        re.compile(r"Loading of (.*) is rejected"),
+        "the kernel takes signed modules only, and rejected this as %s; sign it with a key that "
+        "the kernel trusts.",
+    ),
+    (
+        re.compile(r"Lockdown: .*: (unsigned module loading) is restricted"),
+        "%s is forbidden by lockdown; sign it with a key that the kernel trusts.",
+    ),
+    (
         re.compile(r"Unknown symbol (\S+)"),
         "its module needs the symbol %s, which neither this kernel nor a loaded module has.",
     ),

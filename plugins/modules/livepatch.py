@@ -17,6 +17,8 @@ description:
     list of livepatches.
   - What the gate refuses is never loaded.
   - Idempotent by build id, not by name. Another build of an installed name is an error.
+  - A run that was begun ends on the board whatever becomes of the controller or the connection,
+    and a second one waits for it.
   - The file is inspected on the controller and travels to the board only where it is to be loaded.
     It is never stored there.
 options:
@@ -35,7 +37,8 @@ options:
     default: enabled
   timeout:
     description:
-      - Seconds that a transition may take, and its reversal once more.
+      - Seconds that a transition may take, and its reversal once more. A line tells every ten
+        seconds or so what the board waits for.
       - Also how long to wait for a transition that is under way already.
     type: int
     default: 60
@@ -46,7 +49,8 @@ options:
       - V(reverse) reverses the transition, so that the board is as it was before.
       - V(leave) leaves it under way; a later run waits on.
       - V(force) ends it at once, which is safe only for somebody who has read the blocking stacks.
-        The modules taking part can never be unloaded again.
+        The modules that it takes out of use stay loaded until the next reboot; C(forced) of
+        M(orangepi.livepatch.livepatch_info) lists them.
     type: str
     choices: [reverse, leave, force]
     default: reverse
@@ -61,16 +65,36 @@ options:
     description:
       - Permit disabling what is installed first where the rules forbid the direct replacement. The
         callbacks of what is disabled then restore the original state.
-      - Until the livepatch is loaded, the board runs without the one that was disabled.
+      - Until the livepatch is loaded, the board runs without the one that was disabled. Should
+        loading fail, that one is loaded again, if its file is found by its build id beside
+        O(src) or among the modules on the board.
     type: bool
     default: false
   _image:
     description:
       - The module's bytes, packed. Given by the action plugin, not for playbooks.
-    type: str
-  _image_sha256:
+    type: dict
+    suboptions: &image
+      content:
+        description: The bytes, compressed and in base64.
+        type: str
+      sha256:
+        description: Of the bytes, in hex.
+        type: str
+  _images:
     description:
-      - Of the module's bytes. Given by the action plugin, not for playbooks.
+      - The modules of what is installed, to load them again where loading fails after they were
+        disabled. Given by the action plugin, not for playbooks.
+    type: list
+    elements: dict
+    suboptions:
+      <<: *image
+      build_id:
+        description: Of the livepatch.
+        type: str
+  _job:
+    description:
+      - A run on the board to wait on for. Given by the action plugin, not for playbooks.
     type: str
   _update_expected:
     description:
@@ -177,6 +201,12 @@ transition:
       type: list
       elements: dict
       sample: []
+restored:
+  description:
+    - Whether what was disabled first was loaded again, because loading failed after that.
+  returned: when the board could be read
+  type: bool
+  sample: false
 before:
   description:
     - The C(patches) and C(system_states) before, as of M(orangepi.livepatch.livepatch_info).
@@ -201,22 +231,25 @@ kernel_log:
   sample: ["livepatch: enabling patch 'fixes_2'", "livepatch: 'fixes_2': patching complete"]
 """
 
-import base64
-import hashlib
 import os
 import re
-import zlib
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import files_wanted
+from ansible_collections.orangepi.livepatch.plugins.module_utils import background
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
+    files_wanted,
+    module_files,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import (
     BoardBusyError,
     BootStore,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import ImageError, unpack
 from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
     Failure,
-    ImageNeeded,
+    ImagesNeeded,
     Options,
     Refused,
     Run,
@@ -227,8 +260,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     livepatch_from_json,
 )
 
-# As much as the controller reads of a file, in bytes.
-MAX_IMAGE = 64 * 2**20
+IMAGE = dict(content=dict(type="str", no_log=True), sha256=dict(type="str"))
 MODULE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,63}\Z")
 
 
@@ -246,8 +278,11 @@ def main() -> None:
             allow_downgrade=dict(type="bool", default=False),
             _candidate=dict(type="dict"),
             _files=dict(type="list", elements="dict"),
-            _image=dict(type="str", no_log=True),
-            _image_sha256=dict(type="str"),
+            _image=dict(type="dict", options=IMAGE),
+            _images=dict(
+                type="list", elements="dict", options=dict(IMAGE, build_id=dict(type="str"))
+            ),
+            _job=dict(type="str"),
             _update_expected=dict(type="bool", default=False),
         ),
         mutually_exclusive=[("src", "name")],
@@ -255,15 +290,28 @@ def main() -> None:
         required_if=[("state", "enabled", ("src",))],
         supports_check_mode=True,
     )
-    params = module.params
     if os.geteuid() != 0:
         module.fail_json(msg="livepatches can be changed by root only; use become: true.")
+    store = BootStore()
+    if module.params["_job"] is not None:
+        background.resume(module, store, module.params["_job"])
+    else:
+        background.run(module, store, _work(module, store))
+
+
+def _work(module: AnsibleModule, store: BootStore) -> Callable[[], dict[str, Any]]:
+    """The work that the arguments ask for; those that make no sense fail the module."""
+    params = module.params
     if params["timeout"] < 1:
         module.fail_json(msg="timeout must be at least 1 second, not %d." % params["timeout"])
     try:
         candidate = file_from_json(params["_candidate"]) if params["_candidate"] else None
         files = [livepatch_from_json(file) for file in params["_files"] or ()]
-    except ShapeError as error:
+        image = None if params["_image"] is None else unpack(params["_image"])
+        images = None
+        if params["_images"] is not None:
+            images = {packed["build_id"]: unpack(packed) for packed in params["_images"]}
+    except (ImageError, ShapeError) as error:
         module.fail_json(msg=str(error))
     name = candidate.livepatch.name if candidate is not None else params["name"]
     if candidate is None and name is not None:
@@ -279,40 +327,32 @@ def main() -> None:
         allow_downgrade=params["allow_downgrade"],
         check_mode=module.check_mode,
     )
-    image = _unpack(module)
-    store = BootStore()
-    try:
-        with store.lock(options.timeout):
-            run = Run(store, options, files)
-            try:
-                if params["state"] == "enabled":
-                    run.enable(candidate, image)
-                else:
-                    build = None if candidate is None else candidate.livepatch
-                    run.disable(name, params["state"] == "absent", build)
-            except ImageNeeded:
-                module.exit_json(changed=False, _image_needed=True)
-            except Refused as error:
-                module.fail_json(msg=str(error), **run.to_json(), **files_wanted(run.before))
-            except Failure as error:
-                module.fail_json(msg=str(error), **run.to_json())
-    except BoardBusyError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**run.to_json())
 
+    beside = params["src"] if params["remote_src"] else None
 
-def _unpack(module: AnsibleModule) -> bytes | None:
-    """The module's bytes out of the action's packing, verified to be those that it gated."""
-    if module.params["_image"] is None:
-        return None
-    try:
-        packed = base64.b64decode(module.params["_image"])
-        image = zlib.decompressobj().decompress(packed, MAX_IMAGE)
-    except (ValueError, zlib.error) as error:
-        module.fail_json(msg="the livepatch did not arrive whole: %s." % error)
-    if hashlib.sha256(image).hexdigest() != module.params["_image_sha256"]:
-        module.fail_json(msg="the livepatch did not arrive whole; nothing was loaded.")
-    return image
+    def work() -> dict[str, Any]:
+        try:
+            with store.lock(options.timeout):
+                run = Run(store, options, files)
+                try:
+                    if params["state"] == "enabled":
+                        run.enable(candidate, image, images)
+                    else:
+                        build = None if candidate is None else candidate.livepatch
+                        run.disable(name, params["state"] == "absent", build)
+                except ImagesNeeded as needed:
+                    paths = module_files([patch.name for patch in run.before.patches], beside)
+                    return {"_images_needed": {"builds": needed.builds, "paths": paths}}
+                except Refused as error:
+                    failed = {"failed": True, "msg": str(error)}
+                    return dict(run.to_json(), **failed, **files_wanted(run.before, beside))
+                except Failure as error:
+                    return dict(run.to_json(), failed=True, msg=str(error))
+                return run.to_json()
+        except BoardBusyError as error:
+            return {"failed": True, "msg": str(error)}
+
+    return work
 
 
 if __name__ == "__main__":

@@ -102,8 +102,11 @@ def main() -> None:
         module.fail_json(msg=str(error))
     board = read_board(BootStore(), files)
     decision = gate(candidate, board, params=module.params["params"])
+    beside = module.params["src"] if module.params["remote_src"] else None
     result = dict(
-        decision=decision.to_json(), states_source=board.states_source, **files_wanted(board)
+        decision=decision.to_json(),
+        states_source=board.states_source,
+        **files_wanted(board, beside),
     )
     if not decision.allowed and module.params["fail_on_refusal"]:
         module.fail_json(msg=decision.refusal(candidate.livepatch.name), **result)

@@ -204,6 +204,30 @@ leftover:
   type: list
   elements: str
   sample: [fixes_1]
+forced:
+  description:
+    - Those of RV(leftover) that can't be removed until the next reboot, because a transition that
+      took them out of use was forced, and a task may still be in their code.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+history:
+  description:
+    - What the runs of M(orangepi.livepatch.livepatch) left installed in this boot, the oldest
+      first. Going back to an earlier stack drops what came after it, and a board without a
+      livepatch has no history.
+    - Every item is a stack, a list of livepatches in stack order, each with its C(name),
+      C(build_id), C(srcversion) and the C(params) that it was loaded with, V(null) where somebody
+      else loaded it.
+  returned: success
+  type: list
+  elements: list
+  sample:
+    - - name: fixes_1
+        build_id: 0f1e2d3c4b5a69788796a5b4c3d2e1f001234567
+        srcversion: 533BB7E5866E52F63B9ACCB
+        params: ''
 transition:
   description: The transition that is under way, V(null) where there is none.
   returned: success
@@ -232,6 +256,10 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
     read_board,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.history import (
+    history_to_json,
+    read_history,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     ShapeError,
     board_to_json,
@@ -248,8 +276,9 @@ def main() -> None:
         files = [livepatch_from_json(file) for file in module.params["_files"] or ()]
     except ShapeError as error:
         module.fail_json(msg=str(error))
-    board = read_board(BootStore(), files)
-    info = board_to_json(board)
+    store = BootStore()
+    board = read_board(store, files)
+    info = dict(board_to_json(board), history=history_to_json(read_history(store)))
     if board.transition is not None:
         tasks = blocking_tasks(board.transition.direction)
         info["transition"]["blocking"] = [task.to_json() for task in tasks]

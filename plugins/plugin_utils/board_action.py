@@ -7,25 +7,30 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
-import zlib
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import pack
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
     LivepatchFileError,
+    catalog_paths,
     inspect,
     module_image,
-    read_catalog,
     read_stored,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     LivepatchFile,
     livepatch_to_json,
 )
+
+display = Display()
 
 
 class BoardAction(ActionBase):
@@ -101,38 +106,72 @@ class BoardAction(ActionBase):
         catalog: a directory on the controller that may hold the builds that are
         loaded; the board's own /lib/modules is searched too.
         """
-        result = self._execute_module(
-            module_name="orangepi.livepatch." + name, module_args=args, task_vars=task_vars
-        )
+        result = self._execute_and_wait("orangepi.livepatch." + name, args, task_vars)
         wanted = result.pop("_files_wanted", None)
         if isinstance(wanted, list) and "_files" not in args:
-            files = self._files(catalog, wanted, task_vars)
+            files = [file.livepatch for file, _data in self._stored(catalog, wanted, task_vars)]
             if files:
-                args["_files"] = files
+                args["_files"] = [livepatch_to_json(file) for file in files]
                 return self.ask(name, args, task_vars)
         result.pop("invocation", None)
         return result
 
-    def _files(
-        self, catalog: str | None, wanted: list[str], task_vars: dict[str, Any]
-    ) -> list[dict[str, Any]]:
-        found = []
+    def _execute_and_wait(
+        self, name: str, args: dict[str, Any], task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The module's result; while the board is still at work, a line tells how far it is."""
+        start = time.monotonic()
+        result: dict[str, Any] = self._execute_module(
+            module_name=name, module_args=args, task_vars=task_vars
+        )
+        if "_job" not in result:
+            return result
+        few = {key: args[key] for key in ("name", "state", "src") if key in args}
+        while "_job" in result:
+            display.display(
+                "%s: %s, %d s"
+                % (
+                    task_vars.get("inventory_hostname"),
+                    result.get("_progress"),
+                    time.monotonic() - start,
+                )
+            )
+            few["_job"] = str(result["_job"])
+            result = self._execute_module(module_name=name, module_args=few, task_vars=task_vars)
+        return result
+
+    def images(
+        self, needed: dict[str, Any], catalog: str | None, task_vars: dict[str, Any]
+    ) -> list[dict[str, str]]:
+        """The images of builds that may have to be loaded again, those whose files can be found.
+
+        needed: `builds`, their build ids, and `paths`, of files on the board that
+        may be such builds.
+        """
+        missing = set(map(str, needed["builds"]))
+        images = []
+        for file, data in self._stored(catalog, needed["paths"], task_vars):
+            build_id = file.livepatch.build_id
+            if build_id in missing:
+                images.append(dict(pack(module_image(data)), build_id=build_id))
+                missing.discard(build_id)
+            if not missing:
+                break
+        return images
+
+    def _stored(
+        self, catalog: str | None, paths: list[str], task_vars: dict[str, Any]
+    ) -> Iterator[tuple[LivepatchFile, bytes]]:
+        """The livepatches of a directory on the controller, then those at paths on the board."""
+        beside: list[str] = []
         if catalog is not None:
-            found += [
-                file for _path, file in read_catalog(catalog) if isinstance(file, LivepatchFile)
-            ]
-        for path in map(str, wanted[:16]):
-            try:
-                found.append(inspect(self.slurp(path, task_vars), path))
-            except (AnsibleActionFail, LivepatchFileError):
-                continue
-        return [livepatch_to_json(file.livepatch) for file in found]
-
-
-def image_arguments(data: bytes) -> dict[str, Any]:
-    """The module's bytes, uncompressed as the kernel takes them, packed for the way."""
-    image = module_image(data)
-    return {
-        "_image": base64.b64encode(zlib.compress(image)).decode("ascii"),
-        "_image_sha256": hashlib.sha256(image).hexdigest(),
-    }
+            with suppress(LivepatchFileError):
+                beside = catalog_paths(catalog)
+        for path in beside:
+            with suppress(LivepatchFileError):
+                data = read_stored(path)
+                yield inspect(data, path), data
+        for path in map(str, paths[:16]):
+            with suppress(AnsibleActionFail, LivepatchFileError):
+                data = self.slurp(path, task_vars)
+                yield inspect(data, path), data

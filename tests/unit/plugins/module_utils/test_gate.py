@@ -173,6 +173,7 @@ def test_a_downgrade_disables_just_the_livepatches_that_conflict_youngest_first(
         ("signature", V1, a_board(signatures_enforced=True)),
         ("name", V1, a_board(installed(V1, build_id="cc" * 20))),
         ("name", V1, a_board(installed(V1, build_id=None))),
+        ("name", V1, a_board(leftover=("test_v1",), forced=("test_v1",))),
         ("transition", V2, a_board(installed(V1), transition=Transition("test_v1", "patching"))),
         ("system_states", V1, a_board(installed(V2))),
     ],
@@ -234,7 +235,10 @@ def test_parameters_deserve_a_remark():
 
 def test_a_board_and_a_file_survive_json():
     board = a_board(
-        installed(V1), transition=Transition("test_v1", "unpatching"), leftover=("test_v0",)
+        installed(V1),
+        transition=Transition("test_v1", "unpatching"),
+        leftover=("test_v0",),
+        forced=("test_v0",),
     )
     assert board_from_json(board_to_json(board)) == board
     assert file_from_json(file_to_json(V2)) == V2

@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
     LivepatchFileError,
+    catalog_paths,
     inspect,
-    read_catalog,
     read_livepatch_file,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    LivepatchFile,
     file_from_json,
     file_to_json,
 )
@@ -502,17 +501,12 @@ class TestReading:
         (tmp_path / "a.ko").write_bytes(b"broken")
         (tmp_path / "README.md").write_text("no module\n")
         (tmp_path / "directory.ko").mkdir()
-        found = read_catalog(tmp_path)
-        assert [os.path.basename(path) for path, _file in found] == ["a.ko", "b.ko", "directory.ko"]
-        assert [type(file) for _path, file in found] == [
-            LivepatchFileError,
-            LivepatchFile,
-            LivepatchFileError,
-        ]
+        found = [os.path.basename(path) for path in catalog_paths(tmp_path)]
+        assert found == ["a.ko", "b.ko", "directory.ko"]
 
     def test_a_catalog_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(LivepatchFileError, match="give a directory"):
-            read_catalog(tmp_path / "missing")
+            catalog_paths(tmp_path / "missing")
 
 
 def test_without_pyelftools_it_imports_and_says_what_to_install(builder: Builder) -> None:

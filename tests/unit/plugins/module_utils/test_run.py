@@ -19,7 +19,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils import run as r
 from ansible_collections.orangepi.livepatch.plugins.module_utils import transition
 from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
     Failure,
-    ImageNeeded,
+    ImagesNeeded,
     Options,
     Refused,
     Run,
@@ -48,6 +48,9 @@ def a_file(version):
 
 
 V1, V2 = a_file(1), a_file(2)
+EXTRA = replace(V1, livepatch=Livepatch("extra", False, (), build_id="ee" * 20))
+IMAGES = {file.livepatch.build_id: file.livepatch.name.encode() for file in (V1, V2, EXTRA)}
+FILES = {IMAGES[file.livepatch.build_id]: file for file in (V1, V2, EXTRA)}
 
 
 class Kernel:
@@ -58,7 +61,6 @@ class Kernel:
         self.patches = []
         self.leftover = []
         self.transition = None
-        self.next_load = None
         self.refuses = {}
         self.stalls = set()
 
@@ -88,13 +90,15 @@ class Kernel:
         if (what, name) in self.refuses:
             raise OSError(self.refuses[what, name], "no")
 
-    def load(self, _image, _params):
-        name = self.next_load.livepatch.name
+    def load(self, image, _params):
+        file = FILES[image]
+        name = file.livepatch.name
         self.call("load", name)
         if name not in self.stalls:
-            self.leftover += [patch.name for patch in self.patches]
-            self.patches = []
-            self.install(self.next_load)
+            if file.livepatch.replace:
+                self.leftover += [patch.name for patch in self.patches]
+                self.patches = []
+            self.install(file)
 
     def set_enabled(self, name, enabled):
         self.call("enable" if enabled else "disable", name)
@@ -116,6 +120,8 @@ def kernel(monkeypatch):
     kernel = Kernel()
     monkeypatch.setattr(run_module, "read_board", kernel.board)
     monkeypatch.setattr(run_module, "remember", lambda *_arguments: None)
+    monkeypatch.setattr(run_module, "remember_stack", lambda *_arguments: None)
+    monkeypatch.setattr(run_module, "read_history", lambda _store: ())
     for name in ("load", "set_enabled", "remove", "finish"):
         monkeypatch.setattr(transition, name, getattr(kernel, name))
     return kernel
@@ -125,37 +131,36 @@ def a_run(**options):
     return Run(None, Options(**options))
 
 
-def enable(kernel, file, image=b"image", **options):
-    kernel.next_load = file
+def enable(file, images=IMAGES, **options):
     run = a_run(**options)
-    run.enable(file, image)
+    run.enable(file, None if images is None else IMAGES[file.livepatch.build_id], images)
     return run
 
 
 def test_a_load_is_one_call_and_a_second_run_is_none(kernel):
-    assert enable(kernel, V1).changed
+    assert enable(V1).changed
     assert kernel.calls == ["load fixes_1"]
-    assert not enable(kernel, V1).changed
+    assert not enable(V1).changed
     assert kernel.calls == ["load fixes_1"]
 
 
 def test_without_the_image_nothing_is_touched(kernel):
     kernel.install(V2)
-    with pytest.raises(ImageNeeded):
-        enable(kernel, V1, image=None, allow_downgrade=True)
+    with pytest.raises(ImagesNeeded):
+        enable(V1, images=None, allow_downgrade=True)
     assert kernel.calls == []
 
 
 def test_a_refusal_touches_nothing_and_is_told_from_a_failure(kernel):
     kernel.install(V2)
     with pytest.raises(Refused, match="fixes_1 refused"):
-        enable(kernel, V1)
+        enable(V1)
     assert kernel.calls == []
 
 
 def test_check_mode_predicts_and_touches_nothing(kernel):
     kernel.install(V2)
-    run = enable(kernel, V1, allow_downgrade=True, check_mode=True)
+    run = enable(V1, allow_downgrade=True, check_mode=True)
     assert run.changed and kernel.calls == []
     assert [patch.name for patch in run.after.patches] == ["fixes_1"]
     assert run.after.leftover == ("fixes_2",)
@@ -164,7 +169,7 @@ def test_check_mode_predicts_and_touches_nothing(kernel):
 def test_its_own_leftover_module_goes_before_anything_is_disabled(kernel):
     kernel.install(V2)
     kernel.leftover = ["fixes_1"]
-    enable(kernel, V1, allow_downgrade=True)
+    enable(V1, allow_downgrade=True)
     assert kernel.calls == ["remove fixes_1", "disable fixes_2", "load fixes_1"]
 
 
@@ -173,7 +178,7 @@ def test_a_leftover_that_cannot_go_stops_the_run_while_all_is_still_enabled(kern
     kernel.leftover = ["fixes_1"]
     kernel.refuses["remove", "fixes_1"] = errno.EWOULDBLOCK
     with pytest.raises(Failure, match="could not be unloaded"):
-        enable(kernel, V1, allow_downgrade=True)
+        enable(V1, allow_downgrade=True)
     assert [patch.name for patch in kernel.patches] == ["fixes_2"]
 
 
@@ -181,23 +186,81 @@ def test_a_load_that_fails_says_that_all_is_as_it_was(kernel):
     kernel.install(V1)
     kernel.refuses["load", "fixes_2"] = errno.ENOMEM
     with pytest.raises(Failure, match=r"ENOMEM.*is installed as it was\.$"):
-        enable(kernel, V2)
+        enable(V2)
 
 
-def test_a_downgrade_that_fails_names_what_to_load_again(kernel):
+def test_what_was_disabled_for_a_load_that_fails_is_loaded_again(kernel):
     kernel.install(V2)
+    kernel.install(EXTRA)
     kernel.refuses["load", "fixes_1"] = errno.ENOMEM
+    run = a_run(allow_downgrade=True)
+    with pytest.raises(Failure, match=r"was loaded again; what was installed before is installed"):
+        run.enable(V1, b"fixes_1", IMAGES)
+    assert run.restored
+    assert [patch.name for patch in kernel.patches] == ["fixes_2", "extra"]
+    assert kernel.calls == [
+        "disable fixes_2",
+        "load fixes_1",
+        "remove fixes_2",
+        "load fixes_2",
+        "remove extra",
+        "load extra",
+    ]
+
+
+@pytest.mark.parametrize("installed", [(), (V2,)])
+def test_what_somebody_else_loads_meanwhile_is_never_disabled(kernel, monkeypatch, installed):
+    for file in installed:
+        kernel.install(file)
+
+    def load(_image, _params):
+        kernel.install(EXTRA)
+        raise OSError(errno.EBUSY, "no")
+
+    monkeypatch.setattr(transition, "load", load)
+    with pytest.raises(Failure, match="Installed now: extra"):
+        enable(V1, allow_downgrade=True)
+    assert [patch.name for patch in kernel.patches] == ["extra"]
+    assert "disable extra" not in kernel.calls
+
+
+def test_nothing_more_is_disabled_on_the_way_back_where_a_file_is_missing(kernel):
+    kernel.install(V2)
+    kernel.install(EXTRA)
+    kernel.refuses["load", "fixes_1"] = errno.ENOMEM
+    run = a_run(allow_downgrade=True)
+    found = {V2.livepatch.build_id: b"fixes_2"}
     with pytest.raises(
-        Failure, match=r"Installed now: nothing; before: fixes_2\. Load fixes_2 again\.$"
+        Failure,
+        match=r"now: extra; before: fixes_2, extra\. Load fixes_2 again\. It was not loaded again "
+        r"by itself: the file of extra was not found\.$",
     ):
-        enable(kernel, V1, allow_downgrade=True)
+        run.enable(V1, b"fixes_1", found)
+    assert kernel.calls == ["disable fixes_2", "load fixes_1"]
+    assert run.to_json()["warnings"][0].startswith("The file of extra was found neither")
+
+
+def test_a_way_back_that_fails_too_says_both(kernel):
+    kernel.install(V2)
+    kernel.refuses.update({("load", "fixes_1"): errno.ENOMEM, ("load", "fixes_2"): errno.EBUSY})
+    with pytest.raises(Failure, match=r"ENOMEM.*Load fixes_2 again\. It was not .*EBUSY"):
+        enable(V1, allow_downgrade=True)
+
+
+def test_the_images_of_what_would_be_disabled_are_asked_for_before_anything_is_touched(kernel):
+    kernel.install(V2)
+    run = a_run(allow_downgrade=True)
+    with pytest.raises(ImagesNeeded) as needed:
+        run.enable(V1, b"fixes_1")
+    assert needed.value.builds == [V2.livepatch.build_id]
+    assert kernel.calls == []
 
 
 def test_a_transition_that_is_reversed_leaves_no_module(kernel):
     kernel.install(V1)
     kernel.stalls.add("fixes_2")
     with pytest.raises(Failure, match=r"did not end within 60 seconds and was reversed\."):
-        enable(kernel, V2)
+        enable(V2)
     assert kernel.calls == ["load fixes_2", "remove fixes_2"]
 
 
@@ -216,7 +279,7 @@ def test_another_livepatchs_transition_is_waited_for_and_then_named(kernel, monk
     kernel.transition = Transition("fixes_1", "patching")
     monkeypatch.setattr(transition, "wait_until", lambda *_arguments: False)
     with pytest.raises(Refused, match=r"fixes_1 is in transition \(patching\)"):
-        enable(kernel, V2)
+        enable(V2)
     assert kernel.calls == []
 
 

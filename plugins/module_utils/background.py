@@ -1,0 +1,135 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A run in a process of its own: neither a lost connection nor a killed controller ends it.
+
+A transition takes as long as its tasks do.  The module waits for the process
+for a while and then returns to the controller, which shows how far it is and
+asks again.  Standard library only; runs on the board.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from typing import Any, Callable
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs
+from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import wait_until
+
+# As long as a user waits without wondering, in seconds.
+REPORT_AFTER = 10.0
+JOB = re.compile(r"job\.([0-9]{1,10})\Z")
+
+
+def run(module: Any, store: BootStore, work: Callable[[], dict[str, Any]]) -> None:
+    """Do the work in a process of its own, and end the AnsibleModule with what it returns.
+
+    Where it takes long, end it with `_job`, for resume(), and `_progress`, one
+    line.  Where the store can't be had, the work is done here.
+    """
+    if store.usable:
+        resume(module, store, _start(store, work))
+    else:
+        _end(module, _result(work))
+
+
+def resume(module: Any, store: BootStore, job: str) -> None:
+    """Wait on for the job, and end the AnsibleModule as run() does."""
+    result = wait(store, job, REPORT_AFTER)
+    if result is None:
+        result = {"changed": False, "_job": job, "_progress": progress()}
+    _end(module, result)
+
+
+def _end(module: Any, result: dict[str, Any]) -> None:
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+def _start(store: BootStore, work: Callable[[], dict[str, Any]]) -> str:
+    """The job's name, under which the store will have what the work returns."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            return pipe.read()
+    try:
+        os.close(reading)
+        os.setsid()
+        job = "job.%d" % os.getpid()
+        # Of an earlier process of that number, whose controller never asked again.
+        store.remove(job)
+        os.write(writing, job.encode("ascii"))
+        os.close(writing)
+        _leave_the_connection()
+        store.put(job, _result(work))
+    finally:
+        os._exit(0)
+
+
+def wait(store: BootStore, job: str, seconds: float) -> dict[str, Any] | None:
+    """What the work returned, once; None where it has not ended within so many seconds.
+
+    A job of which neither a result nor a process is left has failed.
+    """
+    match = JOB.match(job)
+    result = None
+    if match is not None:
+        pid = int(match.group(1))
+        if not wait_until(lambda: store.get(job) is not None or _ended(pid), seconds):
+            return None
+        result = store.get(job)
+        store.remove(job)
+    if not isinstance(result, dict):
+        return {
+            "failed": True,
+            "msg": "the run on the board ended without a result: it was killed, or the board was "
+            "rebooted. Run again; it starts from what is installed now.",
+        }
+    return result
+
+
+def progress() -> str:
+    """What the board waits for, in one line."""
+    for name in sysfs.livepatch_names() or ():
+        patch = sysfs.read_livepatch(name)
+        if patch is not None and patch.transition:
+            direction = "patching" if patch.enabled else "unpatching"
+            tasks = sysfs.blocking_tasks(direction)
+            waits = " and waits for %s" % sysfs.task_names(tasks) if tasks else ""
+            return "%s is in transition (%s)%s" % (name, direction, waits)
+    return "no livepatch is in transition; another run may be at work on the board"
+
+
+def _result(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return work()
+    except BaseException as error:
+        return {
+            "failed": True,
+            "msg": "the run on the board ended with an error of its own (%s: %s). Run again; it "
+            "starts from what is installed now." % (type(error).__name__, error),
+            "exception": traceback.format_exc(),
+        }
+
+
+def _leave_the_connection() -> None:
+    """sshd ends a connection when nobody holds its pipes any more."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+
+
+def _ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return not os.path.exists("/proc/%d" % pid)

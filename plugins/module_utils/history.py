@@ -1,0 +1,141 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the runs of this collection left installed, oldest first: the way back.
+
+Pure, but for two functions that keep it in the board's store.  It is of one
+boot, as the livepatches are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Mapping, Sequence
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    MAX_ITEMS,
+    Board,
+    ShapeError,
+    livepatch_from_json,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
+
+MAX_STACKS = 100
+MAX_PARAMS = 65536
+
+
+@dataclass(frozen=True)
+class Build:
+    """A livepatch of a stack: which build, and the parameters that it was loaded with.
+
+    params: None where somebody else loaded it; they don't make another build.
+    """
+
+    name: str
+    build_id: str | None
+    srcversion: str | None
+    params: str | None = field(default=None, compare=False)
+
+
+def record(
+    history: Sequence[tuple[Build, ...]],
+    before: Sequence[Livepatch],
+    after: Sequence[Livepatch],
+    params: Mapping[str, str],
+) -> tuple[tuple[Build, ...], ...]:
+    """The history, a list of stacks, after a run that found `before` and left `after`.
+
+    params: the module parameters of what the run loaded, by name.  What
+    somebody else did before the run is noted too.
+    """
+    return _note(_note(history, _stack(before)), _stack(after, params))
+
+
+def previous(
+    history: Sequence[tuple[Build, ...]], installed: Sequence[Livepatch]
+) -> tuple[Build, ...]:
+    """The stack before the present one; an empty one where nothing is known of any."""
+    if history and history[-1] == _stack(installed):
+        history = history[:-1]
+    return history[-1] if history else ()
+
+
+def params_of(history: Sequence[tuple[Build, ...]], patch: Livepatch) -> str:
+    """The module parameters that this build was last loaded with; none where nobody knows."""
+    (wanted,) = _stack([patch])
+    builds = (build for stack in reversed(history) for build in stack)
+    return next((build.params for build in builds if build == wanted and build.params), "")
+
+
+def read_history(store: BootStore) -> tuple[tuple[Build, ...], ...]:
+    """The history of this boot, empty where there is none that makes sense."""
+    try:
+        return history_from_json(store.get("history"))
+    except ShapeError:
+        return ()
+
+
+def remember_stack(
+    store: BootStore, before: Board, after: Board, params_by_name: Mapping[str, str]
+) -> None:
+    """Keep what a run found and left; params_by_name as of record()."""
+    history = record(read_history(store), before.patches, after.patches, params_by_name)
+    store.put("history", history_to_json(history))
+
+
+def history_to_json(history: Sequence[tuple[Build, ...]]) -> list[list[dict[str, Any]]]:
+    """What livepatch_info returns."""
+    return [[asdict(build) for build in stack] for stack in history]
+
+
+def history_from_json(value: Any) -> tuple[tuple[Build, ...], ...]:
+    """The history out of what livepatch_info returned.  Raises ShapeError."""
+    return tuple(
+        tuple(map(_build, _list(stack, "a stack", MAX_ITEMS)))
+        for stack in _list(value, "history", MAX_STACKS)
+    )
+
+
+def _stack(
+    patches: Sequence[Livepatch], params: Mapping[str, str] | None = None
+) -> tuple[Build, ...]:
+    loaded_with = params or {}
+    return tuple(
+        Build(patch.name, patch.build_id, patch.srcversion, loaded_with.get(patch.name))
+        for patch in patches
+    )
+
+
+def _note(
+    history: Sequence[tuple[Build, ...]], stack: tuple[Build, ...]
+) -> tuple[tuple[Build, ...], ...]:
+    """The history that ends with this stack.
+
+    One that is in it already was gone back to, and cuts it there; none at all is
+    the beginning of all histories.
+    """
+    if not stack:
+        return ()
+    known = {build: build.params for build in history[-1]} if history else {}
+    stack = tuple(
+        build if build.params is not None else replace(build, params=known.get(build))
+        for build in stack
+    )
+    end = list(history).index(stack) if stack in history else len(history)
+    return (*history[:end], stack)[-MAX_STACKS:]
+
+
+def _build(value: Any) -> Build:
+    patch = livepatch_from_json(value)
+    params = value.get("params")
+    if params is not None and (not isinstance(params, str) or len(params) > MAX_PARAMS):
+        raise ShapeError("params must be text of at most %d characters" % MAX_PARAMS)
+    return Build(patch.name, patch.build_id, patch.srcversion, params)
+
+
+def _list(value: Any, what: str, limit: int) -> Sequence[Any]:
+    if not isinstance(value, (list, tuple)) or len(value) > limit:
+        raise ShapeError("%s must be a list of at most %d items" % (what, limit))
+    return value
