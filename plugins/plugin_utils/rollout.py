@@ -4,14 +4,14 @@
 
 """What a rollout will do: which livepatch for which board, in which waves, and the tables.
 
-Pure; runs on the controller.
+Pure; runs on the controller.  The way back shares all of it but the decision.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,6 +24,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     file_from_json,
 )
 
+# What a board's row says before its steps; and after them, where they changed it or did not.
+DONE = {"update": ("updated", "up to date"), "roll back": ("rolled back", "nothing to do")}
+
 
 class RolloutError(ValueError):
     """The catalog or the waves make no sense; the message is one sentence."""
@@ -35,7 +38,8 @@ class Plan:
 
     outcome: update, up to date, unsupported, nothing fits, refused, unreachable
     or failed; file: the livepatch's path on the controller, where one was
-    picked; before, after: the names of the installed livepatches.
+    picked; before, after: the names of the installed livepatches; steps: the
+    options of the module livepatch, a call after the other.
     """
 
     outcome: str
@@ -43,10 +47,16 @@ class Plan:
     file: str | None = None
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    steps: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For a playbook's variable."""
-        return dict(asdict(self), before=list(self.before), after=list(self.after))
+        return dict(
+            asdict(self),
+            before=list(self.before),
+            after=list(self.after),
+            steps=[dict(step) for step in self.steps],
+        )
 
 
 def plan(
@@ -60,6 +70,46 @@ def plan(
 
     files: of livepatch_file_info; index: the content of catalog.yml.
     """
+
+    def update(board: Board, candidates: Sequence[LivepatchFile]) -> Plan:
+        newest = pick(candidates, board, index)
+        if newest is None:
+            reason = "no cumulative livepatch in the catalog is built for kernel %s (%s)" % (
+                board.kernel_release,
+                board.arch,
+            )
+            return Plan("nothing fits", reason)
+        name = newest.livepatch.name
+        decision = gate(
+            newest, board, unknown_states=unknown_states, allow_downgrade=allow_downgrade
+        )
+        if not decision.allowed:
+            return Plan("refused", decision.refusal(name), newest.path)
+        if not decision.steps:
+            return Plan("up to date", "%s is enabled" % name, newest.path)
+        reasons = ["newest for %s" % board.kernel_release]
+        if decision.steps != ("load",):
+            reasons.append("steps: " + ", ".join(decision.steps))
+        reasons += [
+            "state %d %s" % (state.id, _version_change(state.installed, state.candidate))
+            for state in decision.states
+        ]
+        step = {"src": newest.path, "allow_downgrade": allow_downgrade}
+        return Plan("update", "; ".join(reasons), newest.path, after=(name,), steps=(step,))
+
+    return plan_board(answer, files, update)
+
+
+def plan_board(
+    answer: Mapping[str, Any],
+    files: Sequence[Mapping[str, Any]],
+    decide: Callable[[Board, Sequence[LivepatchFile]], Plan],
+) -> Plan:
+    """The plan that `decide` makes of the board's answer and the files, where they make sense.
+
+    decide: leaves before, and after where there is nothing to do, to us; may
+    raise RolloutError.
+    """
     if answer.get("unreachable"):
         return Plan("unreachable", _because("the board can't be reached", answer))
     if answer.get("failed"):
@@ -72,31 +122,11 @@ def plan(
     before = tuple(patch.name for patch in board.patches)
     if not board.supported:
         return Plan("unsupported", "; ".join(board.reasons), before=before, after=before)
-    board = _with_states_of_files(board, candidates)
     try:
-        newest = pick(candidates, board, index)
+        decided = decide(_with_states_of_files(board, candidates), candidates)
     except RolloutError as error:
-        return Plan("failed", str(error), before=before, after=before)
-    if newest is None:
-        reason = "no cumulative livepatch in the catalog is built for kernel %s (%s)" % (
-            board.kernel_release,
-            board.arch,
-        )
-        return Plan("nothing fits", reason, before=before, after=before)
-    name = newest.livepatch.name
-    decision = gate(newest, board, unknown_states=unknown_states, allow_downgrade=allow_downgrade)
-    if not decision.allowed:
-        return Plan("refused", decision.refusal(name), newest.path, before, before)
-    if not decision.steps:
-        return Plan("up to date", "%s is enabled" % name, newest.path, before, before)
-    reasons = ["newest for %s" % board.kernel_release]
-    if decision.steps != ("load",):
-        reasons.append("steps: " + ", ".join(decision.steps))
-    reasons += [
-        "state %d %s" % (state.id, _version_change(state.installed, state.candidate))
-        for state in decision.states
-    ]
-    return Plan("update", "; ".join(reasons), newest.path, before, (name,))
+        decided = Plan("failed", str(error))
+    return replace(decided, before=before, after=decided.after if decided.steps else before)
 
 
 def pick(
@@ -155,36 +185,46 @@ def rows(boards: Sequence[str], hostvars: Mapping[str, Any]) -> list[Mapping[str
         "it dropped out of the play before it was decided what to do with it (or the play has "
         "serial: use rollout_waves instead, since all boards are gated before one is touched)."
     )
-    found = []
+    found: list[Mapping[str, Any]] = []
     for board in boards:
         row = hostvars.get(board, {}).get("rollout_row", {"outcome": "failed"})
-        found.append({"before": ["?"], "after": ["?"], "reason": lost, **row, "board": board})
+        unknown = {"before": ["?"], "after": ["?"], "reason": lost, "steps": []}
+        found.append({**unknown, **row, "board": board})
     return found
 
 
 def outcome(
     row: Mapping[str, Any], result: Mapping[str, Any], check_mode: bool = False
 ) -> dict[str, Any]:
-    """The board's row after its update, from what the module livepatch returned.
+    """The board's row after its first step, from what the module livepatch returned.
 
-    An answer that can't be understood is a failure, and what is installed then unknown.
+    An answer that can't be understood is a failure, and what is installed then
+    unknown.  After a failure no step is left.
     """
+    failed = dict(row, outcome="failed", steps=[])
     if result.get("unreachable"):
         lost = _because("the board can't be reached any more", result)
-        return dict(row, outcome="unreachable", after=["?"], reason=lost)
+        return dict(failed, outcome="unreachable", after=["?"], reason=lost)
     try:
         after = [str(patch["name"]) for patch in result["after"]["patches"]]
         transition = str(result["transition"]["outcome"])
     except (KeyError, TypeError):
         reason = str(result.get("msg", "the board's answer was not understood"))
-        return dict(row, outcome="failed", after=["?"], reason=reason)
+        return dict(failed, after=["?"], reason=reason)
     if result.get("failed"):
         word = transition if transition in ("reversed", "stalled") else "failed"
-        return dict(row, outcome=word, after=after, reason=str(result.get("msg")))
+        return dict(failed, outcome=word, after=after, reason=str(result.get("msg")))
     if check_mode:
         return dict(row, after=after)
-    word = "updated" if result.get("changed") else "up to date"
-    return dict(row, outcome=word, after=after, reason="")
+    steps = list(row.get("steps", ()))[1:]
+    if steps:
+        return dict(row, steps=steps)
+    if after != list(row.get("after", after)):
+        reason = "%s is installed where %s was decided." % (_names(after), _names(row["after"]))
+        return dict(failed, after=after, reason=reason)
+    changed, unchanged = DONE[row.get("outcome", "update")]
+    word = changed if result.get("changed") else unchanged
+    return dict(row, outcome=word, after=after, reason="", steps=[])
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

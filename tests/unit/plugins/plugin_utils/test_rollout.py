@@ -138,6 +138,13 @@ def test_every_board_gets_an_outcome_and_a_reason(answer, expected):
     result = plan(answer, [a_file("fixes_1.ko", 1), a_file("fixes_2.ko", 2)])
     assert result.outcome == expected
     assert result.reason
+    assert len(result.steps) == (1 if expected == "update" else 0)
+
+
+def test_an_update_is_one_call():
+    result = plan(an_answer(), [a_file("fixes_1.ko")], allow_downgrade=True)
+    assert result.steps == ({"src": "/catalog/fixes_1.ko", "allow_downgrade": True},)
+    assert (result.before, result.after) == ((), ("fixes_1",))
 
 
 def test_the_first_wave_is_the_canary_and_the_last_size_repeats():
@@ -214,6 +221,46 @@ def test_the_outcome_tells_reversed_from_failed_and_unknown_from_empty():
     }
     updated = outcome(row, answer)
     assert (updated["outcome"], updated["after"]) == ("updated", ["fixes_1"])
+
+
+ROW = {
+    "board": "a",
+    "before": ["fixes_2"],
+    "after": ["fixes_1", "extra"],
+    "outcome": "roll back",
+    "steps": [{"src": "fixes_1.ko"}, {"src": "extra.ko"}],
+}
+
+
+def an_end(*names, **result):
+    """What the module livepatch returns where these are installed afterwards."""
+    patches = [{"name": name} for name in names]
+    return {"after": {"patches": patches}, "transition": {"outcome": "completed"}, **result}
+
+
+def test_a_board_goes_on_to_its_next_step_and_is_done_after_the_last():
+    halfway = outcome(ROW, an_end("fixes_1", changed=True))
+    assert (halfway["outcome"], halfway["steps"]) == ("roll back", [{"src": "extra.ko"}])
+    done = outcome(halfway, an_end("fixes_1", "extra", changed=True))
+    assert (done["outcome"], done["steps"]) == ("rolled back", [])
+
+
+def test_after_a_failure_no_step_is_left():
+    failed = outcome(ROW, an_end("fixes_2", failed=True, msg="refused"))
+    assert (failed["outcome"], failed["after"], failed["steps"]) == ("failed", ["fixes_2"], [])
+    assert outcome(ROW, {"unreachable": True, "msg": "gone"})["steps"] == []
+
+
+def test_another_end_than_the_one_decided_on_is_a_failure():
+    halfway = dict(ROW, steps=ROW["steps"][1:])
+    failed = outcome(halfway, an_end("extra", changed=True))
+    assert (failed["outcome"], failed["after"]) == ("failed", ["extra"])
+    assert failed["reason"] == "extra is installed where fixes_1, extra was decided."
+
+
+def test_what_somebody_else_did_meanwhile_is_not_called_done():
+    halfway = dict(ROW, steps=ROW["steps"][1:])
+    assert outcome(halfway, an_end("fixes_1", "extra"))["outcome"] == "nothing to do"
 
 
 def test_the_table_has_a_line_per_board_in_aligned_columns():
