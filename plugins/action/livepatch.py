@@ -37,9 +37,12 @@ class ActionModule(BoardAction):
             args["_image"] = pack(module_image(data))
         result = self.ask("livepatch", args, task_vars, catalog)
         needed = result.pop("_images_needed", None)
-        if isinstance(needed, dict):
+        if needed is not None:
             args["_image"] = pack(module_image(data))
-            if needed["builds"]:
-                args["_images"] = self.images(needed, catalog, task_vars)
+            args["_images"] = self.images(needed, catalog, task_vars)
             result = self.ask("livepatch", args, task_vars, catalog)
+            if "_images_needed" in result:
+                raise AnsibleActionFail(
+                    "what is installed changes while the livepatch is to be loaded; run again."
+                )
         return result

@@ -22,6 +22,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.transition impo
 
 # As long as a user waits without wondering, in seconds.
 REPORT_AFTER = 10.0
+FORGET_AFTER = 3600.0
 JOB = re.compile(r"job\.([0-9]{1,10})\Z")
 
 
@@ -29,12 +30,14 @@ def run(module: Any, store: BootStore, work: Callable[[], dict[str, Any]]) -> No
     """Do the work in a process of its own, and end the AnsibleModule with what it returns.
 
     Where it takes long, end it with `_job`, for resume(), and `_progress`, one
-    line.  Where the store can't be had, the work is done here.
+    line.  Where the store can't keep a result, or there can't be another
+    process, the work is done here.
     """
-    if store.usable:
-        resume(module, store, _start(store, work))
-    else:
+    job = _start(store, work)
+    if job is None:
         _end(module, _result(work))
+    else:
+        resume(module, store, job)
 
 
 def resume(module: Any, store: BootStore, job: str) -> None:
@@ -53,10 +56,20 @@ def _end(module: Any, result: dict[str, Any]) -> None:
     module.exit_json(**result)
 
 
-def _start(store: BootStore, work: Callable[[], dict[str, Any]]) -> str:
-    """The job's name, under which the store will have what the work returns."""
+def _start(store: BootStore, work: Callable[[], dict[str, Any]]) -> str | None:
+    """The job's name, under which the store will have what the work returns; None without one."""
+    if not store.put("job", None):
+        return None
+    store.remove("job")
+    # Results that no controller has asked for.
+    store.remove_older("job.", FORGET_AFTER)
     reading, writing = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        return None
     if pid:
         os.close(writing)
         with os.fdopen(reading) as pipe:

@@ -81,12 +81,29 @@ def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
     )
 
 
-def remember(store: BootStore, patch: Livepatch) -> None:
-    """Record what was loaded, for a board whose kernel does not show its own list."""
+def remember(store: BootStore, patch: Livepatch, params: str) -> None:
+    """Record what was loaded, for a board whose kernel does not show its own list.
+
+    params: the module parameters, which no kernel shows.
+    """
     records = store.get("records")
     records = dict(records) if isinstance(records, dict) else {}
-    records[patch.name] = livepatch_to_json(patch)
+    records[patch.name] = dict(livepatch_to_json(patch), params=params)
     store.put("records", records)
+
+
+def loaded_with(store: BootStore, patch: Livepatch) -> str | None:
+    """The module parameters that this build was loaded with; None where it was not by us."""
+    records: Any = store.get("records")
+    record = records.get(patch.name) if isinstance(records, dict) else None
+    if (
+        not isinstance(record, dict)
+        or not patch.build_id
+        or record.get("build_id") != patch.build_id
+    ):
+        return None
+    params = record.get("params")
+    return params if isinstance(params, str) else None
 
 
 def files_wanted(board: Board, beside: str | None = None) -> dict[str, Any]:

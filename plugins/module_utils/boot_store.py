@@ -23,7 +23,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, Iterator
 
 DIRECTORY = "/run/orangepi.livepatch"
-MAX_SIZE = 4 * 1024 * 1024
+# A result with the stacks of a thousand tasks is 3 MiB.
+MAX_SIZE = 64 * 1024 * 1024
+
+
+class StoreError(Exception):
+    """What the directory holds can't be told."""
 
 
 class BoardBusyError(Exception):
@@ -43,25 +48,40 @@ class BootStore:
         self.usable = self.boot_id is not None and _own_directory(directory)
 
     def get(self, name: str) -> Any:
-        """The value put under that name during this boot, else None."""
-        if not self.usable:
+        """The value put under that name during this boot; None where there is none to be had."""
+        try:
+            return self.read(name)
+        except StoreError:
             return None
+
+    def read(self, name: str) -> Any:
+        """The value put under that name during this boot, None where none was.
+
+        Raises StoreError where it can't be told.
+        """
+        if not self.usable:
+            raise StoreError("%s can't be used" % self.directory)
         try:
             fd = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError("%s: %s" % (self._path(name), error.strerror)) from error
+        try:
             with os.fdopen(fd, "rb") as file:
                 if not _is_private(os.fstat(fd)):
-                    return None
+                    raise StoreError("%s is not root's alone" % self._path(name))
                 content = json.loads(file.read(MAX_SIZE).decode("utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(content, dict) or content.get("boot_id") != self.boot_id:
-            return None
-        return content.get("value")
+                if content["boot_id"] == self.boot_id:
+                    return content["value"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError("%s: %s" % (self._path(name), error)) from error
+        return None
 
-    def put(self, name: str, value: Any) -> None:
-        """Keep the value; a reader sees the old one or the new one, never half."""
+    def put(self, name: str, value: Any) -> bool:
+        """Keep the value, and tell whether that succeeded; a reader sees it whole or not at all."""
         if not self.usable:
-            return
+            return False
         temporary = "%s.%d" % (self._path(name), os.getpid())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -71,11 +91,22 @@ class BootStore:
         except OSError:
             with suppress(OSError):
                 os.unlink(temporary)
+            return False
+        return True
 
     def remove(self, name: str) -> None:
         """Forget what was put under that name."""
         with suppress(OSError):
             os.unlink(self._path(name))
+
+    def remove_older(self, prefix: str, seconds: float) -> None:
+        """Forget whatever was put under such a name that long ago."""
+        now = time.time()
+        for name in os.listdir(self.directory):
+            with suppress(OSError):
+                old = now - os.lstat(self._path(name)).st_mtime > seconds
+                if name.startswith(prefix) and old:
+                    os.unlink(self._path(name))
 
     @contextmanager
     def lock(self, timeout: float) -> Iterator[None]:

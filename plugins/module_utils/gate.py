@@ -113,8 +113,16 @@ def gate(
 
 
 def already_enabled(patch: Livepatch, board: Board) -> bool:
-    """Whether this very build is enabled, with no transition of its own under way."""
-    return any(
+    """Whether this very build is enabled, and no transition under way will change that."""
+    replaced_by = next(
+        (
+            other.name
+            for other in board.patches
+            if other.transition and other.enabled and other.replace is not False
+        ),
+        patch.name,
+    )
+    return replaced_by == patch.name and any(
         installed.name == patch.name
         and installed.enabled
         and not installed.transition

@@ -13,7 +13,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import (
+    BootStore,
+    StoreError,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     MAX_ITEMS,
     Board,
@@ -44,13 +47,20 @@ def record(
     before: Sequence[Livepatch],
     after: Sequence[Livepatch],
     params: Mapping[str, str],
+    goal: tuple[Build, ...] | None = None,
 ) -> tuple[tuple[Build, ...], ...]:
     """The history, a list of stacks, after a run that found `before` and left `after`.
 
-    params: the module parameters of what the run loaded, by name.  What
-    somebody else did before the run is noted too.
+    params: the module parameters of what is installed, by name, where they are
+    known.  What somebody else did before the run is noted too.  goal: the stack
+    that a way of several runs goes back to; it ends the history from the first
+    of them on, so that whoever stops half-way goes on to it.
     """
-    return _note(_note(history, _stack(before)), _stack(after, params))
+    if goal is None:
+        return _note(_note(history, _stack(before)), _stack(after, params))
+    to_the_goal = _note(history, goal)
+    installed = _stack(after, params)
+    return _note(to_the_goal, installed) if installed == goal else to_the_goal
 
 
 def previous(
@@ -62,27 +72,31 @@ def previous(
     return history[-1] if history else ()
 
 
-def params_of(history: Sequence[tuple[Build, ...]], patch: Livepatch) -> str:
-    """The module parameters that this build was last loaded with; none where nobody knows."""
-    (wanted,) = _stack([patch])
-    builds = (build for stack in reversed(history) for build in stack)
-    return next((build.params for build in builds if build == wanted and build.params), "")
-
-
-def read_history(store: BootStore) -> tuple[tuple[Build, ...], ...]:
-    """The history of this boot, empty where there is none that makes sense."""
+def read_history(store: BootStore) -> tuple[tuple[Build, ...], ...] | None:
+    """The history of this boot; None where it can't be read, which is not an empty one."""
     try:
-        return history_from_json(store.get("history"))
-    except ShapeError:
-        return ()
+        return history_from_json(store.read("history") or [])
+    except (ShapeError, StoreError):
+        return None
 
 
 def remember_stack(
-    store: BootStore, before: Board, after: Board, params_by_name: Mapping[str, str]
+    store: BootStore,
+    before: Board,
+    after: Board,
+    params: Mapping[str, str],
+    goal: tuple[Build, ...] | None = None,
 ) -> None:
-    """Keep what a run found and left; params_by_name as of record()."""
-    history = record(read_history(store), before.patches, after.patches, params_by_name)
-    store.put("history", history_to_json(history))
+    """Keep what a run found and left; params and goal as of record()."""
+    history = read_history(store) or ()
+    store.put(
+        "history", history_to_json(record(history, before.patches, after.patches, params, goal))
+    )
+
+
+def stack_from_json(value: Any) -> tuple[Build, ...]:
+    """A stack out of one that history_to_json() made.  Raises ShapeError."""
+    return tuple(map(_build, _list(value, "a stack", MAX_ITEMS)))
 
 
 def history_to_json(history: Sequence[tuple[Build, ...]]) -> list[list[dict[str, Any]]]:
@@ -92,10 +106,7 @@ def history_to_json(history: Sequence[tuple[Build, ...]]) -> list[list[dict[str,
 
 def history_from_json(value: Any) -> tuple[tuple[Build, ...], ...]:
     """The history out of what livepatch_info returned.  Raises ShapeError."""
-    return tuple(
-        tuple(map(_build, _list(stack, "a stack", MAX_ITEMS)))
-        for stack in _list(value, "history", MAX_STACKS)
-    )
+    return tuple(stack_from_json(stack) for stack in _list(value, "history", MAX_STACKS))
 
 
 def _stack(

@@ -14,7 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs, transition
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import read_board, remember
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
+    loaded_with,
+    read_board,
+    remember,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
     Decision,
@@ -24,12 +28,12 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
     same_build,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import (
-    params_of,
-    read_history,
+    Build,
     remember_stack,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.planner import (
     NoWayError,
+    Step,
     shortest_way,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
@@ -47,7 +51,10 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.transition impo
 
 @dataclass(frozen=True)
 class Options:
-    """The options of the module livepatch that say how, not what."""
+    """The options of the module livepatch that say how, not what.
+
+    goal: where several runs together go back to, as of history.record().
+    """
 
     params: str = ""
     timeout: float = 60.0
@@ -55,6 +62,7 @@ class Options:
     unknown_states: str = "refuse"
     allow_downgrade: bool = False
     check_mode: bool = False
+    goal: tuple[Build, ...] | None = None
 
 
 class Failure(Exception):
@@ -111,8 +119,6 @@ class Run:
         self._settle(candidate.livepatch)
         self._gate(candidate)
         if self.decision is None or not self.decision.steps:
-            if self.transition.outcome in ("completed", "forced"):
-                self._remember(candidate.livepatch.name)
             return
         if self.options.check_mode:
             disabled = _disabled_by(self.decision)
@@ -122,6 +128,7 @@ class Run:
         lost = _to_load_again(installed, _disabled_by(self.decision))
         if image is None or lost and images is None:
             raise ImagesNeeded([patch.build_id for patch in lost if patch.build_id])
+        self._check_able()
         self._warn_of(lost, images or {})
         # A disabled livepatch can't be enabled again; its module must be loaded anew.
         self._remove_leftover(candidate.livepatch.name)
@@ -133,12 +140,14 @@ class Run:
                     self.disabled.append(name)
                 else:
                     self._load(candidate.livepatch, image, self.options.params)
-        except Failure as failure:
+        except Exception as error:
+            failure = error if isinstance(error, Failure) else _unexpected(error)
             if self.transition.outcome == "stalled":
-                raise
-            raise Failure("%s %s" % (failure, self._go_back(installed, images or {}))) from failure
+                how_it_is = self._compared_with_before() if self.disabled else ""
+            else:
+                how_it_is = self._go_back(installed, images or {})
+            raise Failure(("%s %s" % (failure, how_it_is)).rstrip()) from error
         self._verify_loaded(candidate.livepatch)
-        self._remember(candidate.livepatch.name)
 
     def disable(self, name: str, remove: bool, build: Livepatch | None = None) -> None:
         """Disable the livepatch and, to `remove`, unload its module too.
@@ -172,6 +181,7 @@ class Run:
                     "possible." % name
                 )
             steps.append("remove %s" % name)
+            self._check_able()
         elif remove and sysfs.module_loaded(name):
             raise Refused(
                 "%s was not removed: a module of that name is loaded, but it is not a "
@@ -193,7 +203,20 @@ class Run:
                 raise Failure("%s %s" % (failure, self._compared_with_before())) from failure
         if steps:
             self.after = self._read()
-            remember_stack(self.store, self.before, self.after, {})
+
+    def remember(self, failed: bool) -> None:
+        """Note in the history what this run left installed.
+
+        Not what is still in transition, which a later run notes, and not that a
+        run that failed left nothing: the way back leads to what was there.
+        """
+        done = self.changed or self.transition.outcome in ("completed", "forced")
+        unclear = self.after.transition is not None or failed and not self.after.patches
+        if self.options.check_mode or not done or unclear:
+            return
+        known = {patch.name: loaded_with(self.store, patch) for patch in self.after.patches}
+        params = {name: given for name, given in known.items() if given is not None}
+        remember_stack(self.store, self.before, self.after, params, self.options.goal)
 
     @property
     def changed(self) -> bool:
@@ -277,13 +300,14 @@ class Run:
             raise Refused(self.decision.refusal("disabling %s" % name) + self._blocked_by())
 
     def _load(self, patch: Livepatch, image: bytes, params: str) -> None:
+        said_before = len(self._kernel_log() or ())
         try:
             transition.load(image, params)
         except OSError as error:
             self.after = self._read()
-            why = transition.why_load_failed(error, self._kernel_log())
+            why = transition.why_load_failed(error, (self._kernel_log() or [])[said_before:])
             raise Failure("%s could not be loaded: %s" % (patch.name, why)) from error
-        remember(self.store, replace(patch, build_id=sysfs.module_build_id(patch.name)))
+        remember(self.store, replace(patch, build_id=sysfs.module_build_id(patch.name)), params)
         self._finish(patch.name, "patching")
 
     def _disable(self, name: str) -> None:
@@ -310,8 +334,10 @@ class Run:
                 % (name, error.strerror)
             ) from error
 
-    def _remember(self, loaded: str) -> None:
-        remember_stack(self.store, self.before, self.after, {loaded: self.options.params})
+    def _check_able(self) -> None:
+        why = transition.why_unable()
+        if why is not None:
+            raise Refused("nothing was touched: %s" % why)
 
     def _remove_leftover(self, name: str) -> None:
         if name in self.after.leftover:
@@ -319,37 +345,49 @@ class Run:
 
     def _go_back(self, installed: Sequence[Livepatch], images: Mapping[str, bytes]) -> str:
         """Load again what was disabled for a load that failed; how that went, in one sentence."""
-        failed = self.transition
         self.after = self._read()
         if not self.disabled:
             return self._compared_with_before()
+        failed = self.transition
+        self.transition = TransitionResult()
         try:
-            left = [patch.name for patch in installed if patch.name not in self.disabled]
-            if [patch.name for patch in self.after.patches] != left:
-                raise Failure("somebody else has changed meanwhile what is installed.")
-            way = shortest_way(self.after.patches, installed)
-            missing = [
-                step.patch.name
-                for step in way
-                if step.action == "load" and step.patch.build_id not in images
-            ]
-            if missing:
-                raise Failure("the file of %s was not found." % " and ".join(missing))
-            for step in way:
-                patch = step.patch
-                if step.action == "disable":
-                    self._disable(patch.name)
-                else:
-                    self._remove_leftover(patch.name)
-                    params = params_of(read_history(self.store), patch)
-                    self._load(patch, images[str(patch.build_id)], params)
-                self.after = self._read()
+            self._go(self._way_back(installed, images), images)
         except (Failure, NoWayError) as why:
             return "%s It was not loaded again by itself: %s" % (self._compared_with_before(), why)
         finally:
-            self.transition = failed
+            if self.transition.outcome != "stalled":
+                self.transition = failed
         self.restored = True
         return "What was disabled for it was loaded again; what was installed before is installed."
+
+    def _way_back(
+        self, installed: Sequence[Livepatch], images: Mapping[str, bytes]
+    ) -> Sequence[Step]:
+        left = [patch.name for patch in installed if patch.name not in self.disabled]
+        if [patch.name for patch in self.after.patches] != left:
+            raise Failure("somebody else has changed meanwhile what is installed.")
+        way = shortest_way(self.after.patches, installed)
+        loads = [step.patch for step in way if step.action == "load"]
+        missing = [patch.name for patch in loads if patch.build_id not in images]
+        if missing:
+            raise Failure("the file of %s was not found." % " and ".join(missing))
+        return way
+
+    def _go(self, way: Sequence[Step], images: Mapping[str, bytes]) -> None:
+        for step in way:
+            patch = step.patch
+            if step.action == "disable":
+                self._disable(patch.name)
+            else:
+                self._remove_leftover(patch.name)
+                params = loaded_with(self.store, patch)
+                self._load(patch, images[str(patch.build_id)], params or "")
+                if params is None:
+                    self.warnings.append(
+                        "The parameters of %s are not known, since somebody else had loaded it; "
+                        "it was loaded again without any." % patch.name
+                    )
+            self.after = self._read()
 
     def _warn_of(self, lost: Sequence[Livepatch], images: Mapping[str, bytes]) -> None:
         missing = [patch.name for patch in lost if patch.build_id not in images]
@@ -387,17 +425,19 @@ class Run:
         how = "was reversed."
         if result.outcome == "stalled":
             how = "is still under way; run again to wait on."
+            if options.on_stall == "reverse":
+                how = "was reversed, which has not ended either; run again to wait on."
         raise Failure(
             "the transition of %s (%s) did not end within %g seconds and %s%s"
             % (name, direction, options.timeout, how, self._blocked_by())
         )
 
     def _compared_with_before(self) -> str:
-        before = [patch.name for patch in self.before.patches]
-        after = [patch.name for patch in self.after.patches]
+        before, after = _shown(self.before), _shown(self.after)
         if before == after:
             return "What was installed before is installed as it was."
-        gone = [name for name in before if name not in after]
+        installed = [patch.name for patch in self.after.patches]
+        gone = [patch.name for patch in self.before.patches if patch.name not in installed]
         return "Installed now: %s; before: %s.%s" % (
             ", ".join(after) or "nothing",
             ", ".join(before) or "nothing",
@@ -436,6 +476,14 @@ class Run:
 
 def _find(board: Board, name: str) -> Livepatch | None:
     return next((patch for patch in board.patches if patch.name == name), None)
+
+
+def _shown(board: Board) -> list[str]:
+    return [patch.name + (" (in transition)" * bool(patch.transition)) for patch in board.patches]
+
+
+def _unexpected(error: Exception) -> Failure:
+    return Failure("it ended with an error of its own (%s: %s)." % (type(error).__name__, error))
 
 
 def _identity(board: Board) -> Any:

@@ -147,7 +147,8 @@ def blocking_tasks(direction: str, limit: int = 1000) -> list[BlockingTask]:
             task = "/proc/%d/task/%d/" % (pid, tid)
             if read_text(task + "patch_state") not in (None, "-1", goal):
                 stack = (read_text(task + "stack") or "").splitlines()
-                comm = read_text(task + "comm") or ""
+                # Any task can give itself a name that a terminal would obey.
+                comm = re.sub(r"[^ -~]", "?", read_text(task + "comm") or "")
                 tasks.append(BlockingTask(pid, tid, comm, tuple(stack[:64])))
                 if len(tasks) == limit:
                     return tasks

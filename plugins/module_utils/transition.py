@@ -77,6 +77,18 @@ class KernelLog:
         return lines
 
 
+def why_unable() -> str | None:
+    """Why this Python can neither load nor unload modules; None where it can."""
+    try:
+        _libc()
+    except (ImportError, OSError) as error:
+        return (
+            "the board's Python has no usable ctypes (%s), which the system calls for modules "
+            "need; install that part of Python's standard library." % error
+        )
+    return None
+
+
 def load(image: bytes, params: str) -> None:
     """Load a module from memory: init_module(2).
 

@@ -96,6 +96,12 @@ options:
     description:
       - A run on the board to wait on for. Given by the action plugin, not for playbooks.
     type: str
+  _goal:
+    description:
+      - The livepatches that several tasks together go back to. Given by the role
+        C(orangepi.livepatch.rollback), not for playbooks.
+    type: list
+    elements: dict
   _update_expected:
     description:
       - Whether to send the file along with the first call. Given by the role
@@ -246,6 +252,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store impo
     BoardBusyError,
     BootStore,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.history import stack_from_json
 from ansible_collections.orangepi.livepatch.plugins.module_utils.image import ImageError, unpack
 from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
     Failure,
@@ -283,6 +290,7 @@ def main() -> None:
                 type="list", elements="dict", options=dict(IMAGE, build_id=dict(type="str"))
             ),
             _job=dict(type="str"),
+            _goal=dict(type="list", elements="dict"),
             _update_expected=dict(type="bool", default=False),
         ),
         mutually_exclusive=[("src", "name")],
@@ -307,6 +315,7 @@ def _work(module: AnsibleModule, store: BootStore) -> Callable[[], dict[str, Any
     try:
         candidate = file_from_json(params["_candidate"]) if params["_candidate"] else None
         files = [livepatch_from_json(file) for file in params["_files"] or ()]
+        goal = None if params["_goal"] is None else stack_from_json(params["_goal"])
         image = None if params["_image"] is None else unpack(params["_image"])
         images = None
         if params["_images"] is not None:
@@ -326,6 +335,7 @@ def _work(module: AnsibleModule, store: BootStore) -> Callable[[], dict[str, Any
         unknown_states=params["unknown_states"],
         allow_downgrade=params["allow_downgrade"],
         check_mode=module.check_mode,
+        goal=goal,
     )
 
     beside = params["src"] if params["remote_src"] else None
@@ -347,7 +357,9 @@ def _work(module: AnsibleModule, store: BootStore) -> Callable[[], dict[str, Any
                     failed = {"failed": True, "msg": str(error)}
                     return dict(run.to_json(), **failed, **files_wanted(run.before, beside))
                 except Failure as error:
+                    run.remember(failed=True)
                     return dict(run.to_json(), failed=True, msg=str(error))
+                run.remember(failed=False)
                 return run.to_json()
         except BoardBusyError as error:
             return {"failed": True, "msg": str(error)}

@@ -220,6 +220,7 @@ history:
     - Every item is a stack, a list of livepatches in stack order, each with its C(name),
       C(build_id), C(srcversion) and the C(params) that it was loaded with, V(null) where somebody
       else loaded it.
+    - V(null) where it can't be read, without root for example.
   returned: success
   type: list
   elements: list
@@ -278,7 +279,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     store = BootStore()
     board = read_board(store, files)
-    info = dict(board_to_json(board), history=history_to_json(read_history(store)))
+    history = read_history(store)
+    info = dict(board_to_json(board), history=None if history is None else history_to_json(history))
     if board.transition is not None:
         tasks = blocking_tasks(board.transition.direction)
         info["transition"]["blocking"] = [task.to_json() for task in tasks]

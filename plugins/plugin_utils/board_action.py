@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,6 +32,10 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
 )
 
 display = Display()
+
+# No more is taken from a board: files, and characters of a line.
+MAX_FILES = 16
+MAX_LINE = 400
 
 
 class BoardAction(ActionBase):
@@ -108,8 +113,9 @@ class BoardAction(ActionBase):
         """
         result = self._execute_and_wait("orangepi.livepatch." + name, args, task_vars)
         wanted = result.pop("_files_wanted", None)
-        if isinstance(wanted, list) and "_files" not in args:
-            files = [file.livepatch for file, _data in self._stored(catalog, wanted, task_vars)]
+        if wanted is not None and "_files" not in args:
+            paths = _texts(wanted)
+            files = [file.livepatch for file, _data in self._stored(catalog, paths, task_vars)]
             if files:
                 args["_files"] = [livepatch_to_json(file) for file in files]
                 return self.ask(name, args, task_vars)
@@ -132,7 +138,7 @@ class BoardAction(ActionBase):
                 "%s: %s, %d s"
                 % (
                     task_vars.get("inventory_hostname"),
-                    result.get("_progress"),
+                    re.sub(r"[^ -~]", "?", str(result.get("_progress")))[:MAX_LINE],
                     time.monotonic() - start,
                 )
             )
@@ -148,9 +154,13 @@ class BoardAction(ActionBase):
         needed: `builds`, their build ids, and `paths`, of files on the board that
         may be such builds.
         """
-        missing = set(map(str, needed["builds"]))
+        if not isinstance(needed, dict):
+            raise AnsibleActionFail("the board's answer was not understood.")
+        missing = set(_texts(needed.get("builds")))
         images = []
-        for file, data in self._stored(catalog, needed["paths"], task_vars):
+        if not missing:
+            return images
+        for file, data in self._stored(catalog, _texts(needed.get("paths")), task_vars):
             build_id = file.livepatch.build_id
             if build_id in missing:
                 images.append(dict(pack(module_image(data)), build_id=build_id))
@@ -171,7 +181,12 @@ class BoardAction(ActionBase):
             with suppress(LivepatchFileError):
                 data = read_stored(path)
                 yield inspect(data, path), data
-        for path in map(str, paths[:16]):
+        for path in paths[:MAX_FILES]:
             with suppress(AnsibleActionFail, LivepatchFileError):
                 data = self.slurp(path, task_vars)
                 yield inspect(data, path), data
+
+
+def _texts(value: Any) -> list[str]:
+    """A board's list of texts, and nothing else."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

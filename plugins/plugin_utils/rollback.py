@@ -10,7 +10,7 @@ Pure; runs on the controller.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
@@ -57,11 +57,10 @@ def plan(
     """
 
     def go_back(board: Board, candidates: Sequence[LivepatchFile]) -> Plan:
-        if not board.patches:
-            return Plan("nothing to do", "no livepatch is installed")
         try:
-            history = history_from_json(answer.get("history")) if to == "previous" else ()
-            wanted = previous(history, board.patches)
+            wanted = _previous(answer, board) if to == "previous" else ()
+            if not (wanted or board.patches):
+                return Plan("nothing to do", "no livepatch is installed")
             way = _way(board, candidates, wanted, unknown_states)
             return Plan(
                 "roll back",
@@ -75,6 +74,15 @@ def plan(
             return Plan("refused", str(error))
 
     return plan_board(answer, files, go_back)
+
+
+def _previous(answer: Mapping[str, Any], board: Board) -> tuple[Build, ...]:
+    if answer.get("history") is None:
+        raise Refused(
+            "its history can't be read (the modules need root, and /run/orangepi.livepatch must be "
+            "root's alone), and unknown is not none. Go back to none with rollback_to: none."
+        )
+    return previous(history_from_json(answer["history"]), board.patches)
 
 
 def _way(
@@ -116,6 +124,7 @@ def _calls(
 ) -> tuple[dict[str, Any], ...]:
     """The way as calls of the module livepatch, which disables what is in the way by itself."""
     calls: list[dict[str, Any]] = []
+    removed = "disabled" if board.modules_disabled else "absent"
     builds = {build.name: build for build in wanted}
     disabled: list[str] = []
     patches = board.patches
@@ -128,7 +137,7 @@ def _calls(
         file, params = _file(builds[name], candidates), builds[name].params or ""
         decision = gate(file, board, params, unknown_states, allow_downgrade=True)
         if decision.steps != (*("disable %s" % name for name in disabled), "load"):
-            calls += _removals(disabled)
+            calls += _removals(disabled, removed)
             disabled = []
             decision = gate(file, replace(board, patches=patches), params, unknown_states)
             if not decision.allowed:
@@ -137,11 +146,13 @@ def _calls(
         disabled = []
         patches = after_step(step, patches)
         board = replace(board, patches=patches)
-    return (*calls, *_removals(disabled))
+    calls += _removals(disabled, removed)
+    goal = [asdict(build) for build in wanted]
+    return tuple(dict(call, _goal=goal) for call in calls)
 
 
-def _removals(names: Sequence[str]) -> list[dict[str, Any]]:
-    return [{"name": name, "state": "absent"} for name in names]
+def _removals(names: Sequence[str], state: str) -> list[dict[str, Any]]:
+    return [{"name": name, "state": state} for name in names]
 
 
 def _file(build: Build, candidates: Sequence[LivepatchFile]) -> LivepatchFile:

@@ -212,7 +212,9 @@ def outcome(
         reason = str(result.get("msg", "the board's answer was not understood"))
         return dict(failed, after=["?"], reason=reason)
     if result.get("failed"):
-        word = transition if transition in ("reversed", "stalled") else "failed"
+        as_before = after == list(row.get("before", after))
+        word = "reversed" if transition == "reversed" and as_before else "failed"
+        word = "stalled" if transition == "stalled" else word
         return dict(failed, outcome=word, after=after, reason=str(result.get("msg")))
     if check_mode:
         return dict(row, after=after)

@@ -20,7 +20,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
 class Store:
     """Values in files, as the board's store keeps them, in a directory of the test's own."""
 
-    usable = True
+    full = False
 
     def __init__(self, directory):
         self.directory = directory
@@ -30,8 +30,14 @@ class Store:
         return json.loads(path.read_text()) if path.exists() else None
 
     def put(self, name, value):
+        if self.full:
+            return False
         (self.directory / (name + ".new")).write_text(json.dumps(value))
         os.replace(self.directory / (name + ".new"), self.directory / name)
+        return True
+
+    def remove_older(self, prefix, seconds):
+        pass
 
     def remove(self, name):
         (self.directory / name).unlink(missing_ok=True)
@@ -122,7 +128,7 @@ def test_only_a_jobs_name_is_looked_up(store, job):
 
 
 def test_where_nothing_can_be_kept_the_work_is_done_here(store):
-    store.usable = False
+    store.full = True
     assert (
         ended(background.run, Module(), store, lambda: {"pid": os.getpid()})["pid"] == os.getpid()
     )

@@ -102,6 +102,15 @@ def test_the_same_build_has_nothing_to_do():
     assert (decision.allowed, decision.steps) == (True, ())
 
 
+def test_what_is_being_replaced_is_not_enabled_for_good():
+    replacing = installed(V2, transition=True)
+    board = a_board(installed(V1), replacing, transition=Transition("test_v2", "patching"))
+    assert "test_v2 is in transition" in gate(V1, board).refusal("test_v1")
+    other = installed(a_file("extra", (), False), transition=True)
+    board = a_board(installed(V1), other, transition=Transition("extra", "patching"))
+    assert gate(V1, board).allowed
+
+
 def test_an_older_one_is_refused_with_the_sentence_of_the_design():
     decision = gate(V1, a_board(installed(V2)))
     assert (decision.allowed, decision.steps) == (False, ())

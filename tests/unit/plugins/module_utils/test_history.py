@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import (
     MAX_STACKS,
     Build,
     history_from_json,
     history_to_json,
-    params_of,
     previous,
     read_history,
     record,
@@ -124,7 +124,7 @@ class Store:
     def __init__(self, **values):
         self.values = values
 
-    def get(self, name):
+    def read(self, name):
         return self.values.get(name)
 
     def put(self, name, value):
@@ -138,10 +138,30 @@ def test_the_store_keeps_it():
     assert names(read_history(store)) == ["a", "ab"]
 
 
-def test_the_parameters_of_a_build_are_those_of_its_last_load():
-    past = record((), (), livepatches("a"), {"a": "n=1"})
-    past = record(past, livepatches("a"), livepatches("b"), {"b": ""})
-    assert [params_of(past, *livepatches(name)) for name in "abx"] == ["n=1", "", ""]
+def a_way(past, goal, *stacks):
+    """The history after runs that together go back to a goal, each finding what the last left."""
+    for found, left in zip(stacks, stacks[1:]):
+        params = dict.fromkeys(left, "")
+        past = record(past, livepatches(found), livepatches(left), params, stack(goal))
+    return past
+
+
+def stack(names):
+    return tuple(Build(p.name, p.build_id, p.srcversion) for p in livepatches(names))
+
+
+@pytest.mark.parametrize("way", [("d", "", "bc"), ("d", "b", "bc"), ("d", "db", "dbc", "bc")])
+def test_a_way_back_of_several_runs_leaves_no_trace_but_its_goal(way):
+    assert names(a_way(runs("a", "bc", "d"), "bc", *way)) == ["a", "bc"]
+
+
+@pytest.mark.parametrize("stopped", ["", "b", "db"])
+def test_whoever_stops_on_a_way_back_goes_on_to_its_goal(stopped):
+    assert back(a_way(runs("a", "bc", "d"), "bc", "d", stopped), stopped) == "bc"
+
+
+def test_whoever_stops_on_the_way_to_none_goes_on_to_none():
+    assert back(a_way(runs("a", "ab"), "", "ab", "a"), "a") == ""
 
 
 def test_it_survives_json_with_its_parameters():
@@ -165,10 +185,20 @@ def test_it_survives_json_with_its_parameters():
         [[]] * (MAX_STACKS + 1),
     ],
 )
-def test_what_is_not_a_history_is_refused_and_counts_as_none_on_the_board(value):
+def test_what_is_not_a_history_is_refused(value):
     with pytest.raises(ShapeError):
         history_from_json(value)
-    assert read_history(Store(history=value)) == ()
+
+
+def test_what_cannot_be_read_on_the_board_is_not_an_empty_history():
+    assert read_history(Store()) == ()
+    assert read_history(Store(history=[["a"]])) is None
+
+
+def test_where_nothing_can_be_kept_the_history_is_unknown(tmp_path):
+    store = BootStore(str(tmp_path / "missing" / "store"))
+    assert read_history(store) is None
+    remember_stack(store, a_board(), a_board(livepatches("a")), {})
 
 
 def test_a_build_is_the_same_whatever_its_parameters():

@@ -63,6 +63,8 @@ class Kernel:
         self.transition = None
         self.refuses = {}
         self.stalls = set()
+        self.params = {"fixes_1": "", "fixes_2": "n=1", "extra": None}
+        self.remembered = []
 
     def install(self, file, **changes):
         self.patches.append(replace(file.livepatch, enabled=True, transition=False, **changes))
@@ -90,10 +92,10 @@ class Kernel:
         if (what, name) in self.refuses:
             raise OSError(self.refuses[what, name], "no")
 
-    def load(self, image, _params):
+    def load(self, image, params):
         file = FILES[image]
         name = file.livepatch.name
-        self.call("load", name)
+        self.call("load", name + " " * bool(params) + params)
         if name not in self.stalls:
             if file.livepatch.replace:
                 self.leftover += [patch.name for patch in self.patches]
@@ -120,8 +122,10 @@ def kernel(monkeypatch):
     kernel = Kernel()
     monkeypatch.setattr(run_module, "read_board", kernel.board)
     monkeypatch.setattr(run_module, "remember", lambda *_arguments: None)
-    monkeypatch.setattr(run_module, "remember_stack", lambda *_arguments: None)
-    monkeypatch.setattr(run_module, "read_history", lambda _store: ())
+    monkeypatch.setattr(run_module, "loaded_with", lambda _store, patch: kernel.params[patch.name])
+    monkeypatch.setattr(
+        run_module, "remember_stack", lambda *arguments: kernel.remembered.append(arguments)
+    )
     for name in ("load", "set_enabled", "remove", "finish"):
         monkeypatch.setattr(transition, name, getattr(kernel, name))
     return kernel
@@ -202,9 +206,13 @@ def test_what_was_disabled_for_a_load_that_fails_is_loaded_again(kernel):
         "disable fixes_2",
         "load fixes_1",
         "remove fixes_2",
-        "load fixes_2",
+        "load fixes_2 n=1",
         "remove extra",
         "load extra",
+    ]
+    assert run.to_json()["warnings"] == [
+        "The parameters of extra are not known, since somebody else had loaded it; it was loaded "
+        "again without any."
     ]
 
 
@@ -242,9 +250,54 @@ def test_nothing_more_is_disabled_on_the_way_back_where_a_file_is_missing(kernel
 
 def test_a_way_back_that_fails_too_says_both(kernel):
     kernel.install(V2)
-    kernel.refuses.update({("load", "fixes_1"): errno.ENOMEM, ("load", "fixes_2"): errno.EBUSY})
+    kernel.refuses.update({("load", "fixes_1"): errno.ENOMEM, ("load", "fixes_2 n=1"): errno.EBUSY})
     with pytest.raises(Failure, match=r"ENOMEM.*Load fixes_2 again\. It was not .*EBUSY"):
         enable(V1, allow_downgrade=True)
+
+
+def test_an_error_of_our_own_after_a_disable_takes_the_way_back_too(kernel, monkeypatch):
+    kernel.install(V2)
+    loads = iter([UnicodeEncodeError("utf-8", "", 0, 1, "surrogates not allowed"), None])
+
+    def load(image, params):
+        error = next(loads)
+        if error is not None:
+            raise error
+        kernel.load(image, params)
+
+    monkeypatch.setattr(transition, "load", load)
+    with pytest.raises(Failure, match=r"error of its own \(UnicodeEncodeError.*was loaded again"):
+        enable(V1, allow_downgrade=True)
+    assert [patch.name for patch in kernel.patches] == ["fixes_2"]
+
+
+def test_a_board_whose_python_cannot_load_modules_is_not_touched(kernel, monkeypatch):
+    kernel.install(V2)
+    monkeypatch.setattr(transition, "why_unable", lambda: "no ctypes.")
+    with pytest.raises(Refused, match="nothing was touched: no ctypes"):
+        enable(V1, allow_downgrade=True)
+    with pytest.raises(Refused, match="nothing was touched: no ctypes"):
+        a_run().disable("fixes_2", remove=True)
+    assert kernel.calls == []
+
+
+def test_what_a_run_left_is_remembered_but_not_that_a_failed_one_left_nothing(kernel):
+    enable(V1).remember(failed=False)
+    ((_store, before, after, params, _goal),) = kernel.remembered
+    assert [len(before.patches), len(after.patches), params] == [0, 1, {"fixes_1": ""}]
+    run = a_run()
+    run.remember(failed=False)
+    run.disable("fixes_1", remove=True)
+    run.remember(failed=True)
+    assert len(kernel.remembered) == 1
+
+
+def test_an_earlier_line_of_the_log_does_not_explain_a_later_failure(kernel, monkeypatch):
+    kernel.refuses["load", "fixes_1"] = errno.EBUSY
+    lines = iter([["pre-patch callback failed for object 'vmlinux'"], ["nothing of use"]])
+    monkeypatch.setattr(transition.KernelLog, "lines", lambda _log: next(lines, []))
+    with pytest.raises(Failure, match="EBUSY.*another transition is under way"):
+        enable(V1)
 
 
 def test_the_images_of_what_would_be_disabled_are_asked_for_before_anything_is_touched(kernel):

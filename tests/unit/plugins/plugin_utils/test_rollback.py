@@ -75,18 +75,21 @@ def remove(name):
 def steps(answer, catalog=ALL, **options):
     result = plan(answer, catalog, **options)
     assert result.outcome == "roll back", result.reason
-    return list(result.steps)
+    goals = [[build["name"] for build in step["_goal"]] for step in result.steps]
+    assert goals == [list(result.after)] * len(goals)
+    return [{key: step[key] for key in step if key != "_goal"} for step in result.steps]
 
 
 def test_the_usual_way_back_is_one_call():
-    result = plan(an_answer([V1], [V2]), ALL)
+    answer = an_answer([V1], [V2])
+    result = plan(answer, ALL)
     assert result.to_json() == {
         "outcome": "roll back",
         "reason": "steps: disable fixes_2, load fixes_1",
         "file": None,
         "before": ["fixes_2"],
         "after": ["fixes_1"],
-        "steps": [load("fixes_1", downgrade=True)],
+        "steps": [dict(load("fixes_1", downgrade=True), _goal=answer["history"][0])],
     }
 
 
@@ -104,7 +107,7 @@ def test_parameters_that_nobody_knows_are_remarked_on():
 
 def test_before_the_first_livepatch_there_was_none():
     result = plan(an_answer([V1]), [])
-    assert (result.steps, result.after) == ((remove("fixes_1"),), ())
+    assert (result.steps, result.after) == ((dict(remove("fixes_1"), _goal=[]),), ())
     assert "no earlier livepatch is known" in result.reason
 
 
@@ -140,8 +143,25 @@ def test_somebody_elses_livepatch_gives_way_to_what_we_left():
 
 @pytest.mark.parametrize("to", ["previous", "none"])
 def test_without_a_livepatch_there_is_nothing_to_do(to):
-    result = plan(an_answer([V1], shown=[]), ALL, to=to)
+    result = plan(an_answer([]), ALL, to=to)
     assert (result.outcome, result.steps) == ("nothing to do", ())
+
+
+def test_what_a_run_that_failed_has_lost_comes_back():
+    assert steps(an_answer([V1], shown=[])) == [load("fixes_1")]
+
+
+def test_a_history_that_cannot_be_read_is_not_an_empty_one():
+    result = plan(dict(an_answer([V1]), history=None), ALL)
+    assert (result.outcome, result.steps) == ("refused", ())
+    assert "unknown is not none" in result.reason
+    assert plan(dict(an_answer([V1]), history=None), ALL, to="none").outcome == "roll back"
+
+
+def test_where_no_module_can_be_unloaded_livepatches_are_disabled():
+    assert steps(an_answer([V1], modules_disabled=True), to="none") == [
+        {"name": "fixes_1", "state": "disabled"}
+    ]
 
 
 @pytest.mark.parametrize(
