@@ -1,0 +1,34 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller's half of livepatch_conformance: inspects both files, and sends them along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import pack
+from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import module_image
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
+
+
+class ActionModule(BoardAction):
+    def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        _validation, args = self.validate_argument_spec(
+            {
+                "older": {"type": "str"},
+                "newer": {"type": "str", "required": True},
+                "probes": {"type": "list", "elements": "dict", "default": []},
+                "timeout": {"type": "int", "default": 60},
+            }
+        )
+        for which in ("older", "newer"):
+            if args[which]:
+                file, data = self.read_candidate(
+                    {"src": args[which], "remote_src": False}, task_vars
+                )
+                args["_" + which] = file_to_json(file)
+                args["_%s_image" % which] = pack(module_image(data))
+        return self.ask("livepatch_conformance", args, task_vars)

@@ -1,0 +1,469 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Does a livepatch support the seed document's scenarios?  Observations in, rows out.
+
+Pure: section 3 of "System State Changes", one function a scenario.  Only the
+kernel's own list counts for states and their data: what a record or a file says
+of them proves nothing of what the callbacks did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from difflib import unified_diff
+from typing import Any, Iterator, NamedTuple, Sequence
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    Livepatch,
+    SystemState,
+    klp_get_state,
+)
+
+PASSED = "passed"
+FAILED = "failed"
+NOT_APPLICABLE = "not applicable"
+
+# Section 3 in the document's order; its fourth scenario is two rows.
+MODIFIED = "modified when enabled"
+TAKEN_OVER = "taken over when replacing"
+RESTORED = "restored when disabled"
+REVERSED = "restored when reversed, nothing before"
+REPLACEMENT_REVERSED = "restored when reversed, replacing"
+CLEANED_UP = "removed after an error"
+
+DONE = "done"
+REFUSED = "refused"
+STALLED = "stalled"
+MISSED = "missed"
+
+# What the kernel prints where an error occurs after the first pre_patch():
+# __klp_enable_patch() in kernel/livepatch/core.c.
+AFTER_PRE_PATCH = "failed to enable patch '%s'"
+
+MAX_LINES = 40
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the board showed at one moment.
+
+    probes: each one's name and output; patches: in stack order; states_source:
+    as of a Board; modules: which of the livepatches' modules were loaded.
+    """
+
+    probes: tuple[tuple[str, str], ...] = ()
+    patches: tuple[Livepatch, ...] = ()
+    states_source: str = "kernel"
+    modules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was done to the board.
+
+    what: in the infinitive; outcome: done, refused (by the kernel), stalled (the
+    transition did not end in time) or missed (it can't be brought about here);
+    reason: a sentence where it is not done; log: what the kernel printed
+    meanwhile, None where that can't be read.
+    """
+
+    what: str
+    outcome: str
+    before: Reading
+    after: Reading
+    reason: str = ""
+    log: tuple[str, ...] | None = ()
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The steps that were made; None is one that was not.
+
+    enabled, disabled: the newer livepatch alone; reversed: its transition alone;
+    load_failed: its load, with an error after pre_patch(); older_enabled: the
+    older one; replaced: the newer one over it; replacement_disabled: the newer
+    one then; replacement_reversed: the transition from the older to the newer.
+    """
+
+    enabled: Step | None = None
+    disabled: Step | None = None
+    reversed: Step | None = None
+    load_failed: Step | None = None
+    older_enabled: Step | None = None
+    replaced: Step | None = None
+    replacement_disabled: Step | None = None
+    replacement_reversed: Step | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A scenario's outcome: passed, failed or not applicable, why, and the evidence in lines."""
+
+    scenario: str
+    outcome: str
+    reason: str
+    evidence: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """One of the `rows` that livepatch_conformance returns."""
+        return dict(asdict(self), evidence=list(self.evidence))
+
+
+class Verdict(NamedTuple):
+    """An outcome and why."""
+
+    outcome: str
+    reason: str
+
+
+def judge(newer: Livepatch, older: Livepatch | None, seen: Observations) -> tuple[Row, ...]:
+    """One row a scenario.
+
+    newer, older: as their files declare them; older: None where there is none.
+    """
+    error = seen.enabled if _refused(seen.enabled) else seen.load_failed
+    return (
+        _row(MODIFIED, _modified(newer, seen), seen.enabled),
+        _row(TAKEN_OVER, _taken_over(newer, older, seen), seen.older_enabled, seen.replaced),
+        _row(RESTORED, _restored(newer, older, seen), seen.disabled, seen.replacement_disabled),
+        _row(REVERSED, _reversed(newer, seen), seen.reversed),
+        _row(
+            REPLACEMENT_REVERSED,
+            _replacement_reversed(newer, older, seen),
+            seen.replacement_reversed,
+        ),
+        _row(CLEANED_UP, _cleaned_up(newer, error), error),
+    )
+
+
+def is_cumulative(newer: Livepatch, enabled: Step | None) -> bool:
+    """Whether it replaces: as the kernel shows it enabled, else as its file says."""
+    shown = None if enabled is None else _find(enabled.after, newer.name)
+    if shown is not None and shown.replace is not None:
+        return shown.replace
+    return newer.replace is True
+
+
+def changed_probes(before: Reading, after: Reading) -> list[str]:
+    """The names of the probes whose output is another."""
+    old = dict(before.probes)
+    return [name for name, output in after.probes if output != old.get(name)]
+
+
+def _modified(newer: Livepatch, seen: Observations) -> Verdict:
+    """Modify the system state when the livepatch gets enabled and nothing had modified it."""
+    step = seen.enabled
+    if step is None:
+        return _not_reached()
+    if step.outcome != DONE:
+        return Verdict(FAILED, "%s could not be enabled: %s" % (newer.name, step.reason))
+    shown = _find(step.after, newer.name)
+    if shown is None or not shown.enabled or shown.transition:
+        return Verdict(FAILED, "the kernel does not show %s enabled." % newer.name)
+    listed = step.after.states_source == "kernel"
+    if listed and newer.states is not None and _ids(newer.states) != _ids(shown.states):
+        return Verdict(
+            FAILED,
+            "the kernel's list shows %s of %s, and its file declares %s."
+            % (_ids(shown.states), newer.name, _ids(newer.states)),
+        )
+    if not (newer.states or (listed and shown.states)):
+        return Verdict(NOT_APPLICABLE, "%s declares no system state." % newer.name)
+    if not step.after.probes:
+        return _on_the_list(listed, "%s of %s." % (_ids(shown.states), newer.name))
+    changed = changed_probes(step.before, step.after)
+    if not changed:
+        return Verdict(FAILED, "no probe shows another output while %s is enabled." % newer.name)
+    return Verdict(PASSED, "shown by %s.%s" % (" and ".join(changed), _without_list(listed)))
+
+
+def _taken_over(newer: Livepatch, older: Livepatch | None, seen: Observations) -> Verdict:
+    """Take over or update the modification that a livepatch being replaced has done."""
+    if older is None:
+        return Verdict(NOT_APPLICABLE, "no older livepatch was given.")
+    unable = _why_not_replaced(newer, older, seen)
+    if unable is not None:
+        return unable
+    original, step = seen.older_enabled, seen.replaced
+    if original is None or step is None:
+        return _not_reached()
+    for made, name in ((original, older.name), (step, newer.name)):
+        if made.outcome != DONE:
+            return Verdict(FAILED, "%s could not be enabled: %s" % (name, made.reason))
+    names = [patch.name for patch in step.after.patches]
+    if names != [newer.name]:
+        return Verdict(FAILED, "the kernel shows %s, not %s alone." % (_names(names), newer.name))
+    listed = step.before.states_source == step.after.states_source == "kernel"
+    before = _find(step.before, older.name) if listed else older
+    after = _find(step.after, newer.name) if listed else newer
+    shared = list(_shared(before, after))
+    if not shared:
+        return Verdict(
+            NOT_APPLICABLE, "%s and %s share no system state." % (older.name, newer.name)
+        )
+    for old, new in shared if listed else ():
+        if old.version == new.version and old.data is not None and old.data != new.data:
+            return Verdict(
+                FAILED,
+                "state %d stays at version %d, but its data is %s and not that of %s, %s."
+                % (old.id, old.version, new.data or "NULL", older.name, old.data),
+            )
+    took = "; ".join(_handed_over(old, new, listed) for old, new in shared) + "."
+    if not step.after.probes:
+        return _on_the_list(listed, took)
+    wrong = _probes_of_replacement(newer, older, seen)
+    return wrong or Verdict(PASSED, took + _without_list(listed))
+
+
+def _probes_of_replacement(
+    newer: Livepatch, older: Livepatch, seen: Observations
+) -> Verdict | None:
+    """The system state must be what it is with the newer livepatch alone; None where it is."""
+    alone, original, step = seen.enabled, seen.older_enabled, seen.replaced
+    if original is None or step is None:
+        return None
+    if alone is None or alone.outcome != DONE or not changed_probes(alone.before, alone.after):
+        # What the newer one sets is not known, only that it must be modified.
+        if changed_probes(original.before, step.after):
+            return None
+        return Verdict(
+            FAILED,
+            "no probe shows a modification once %s has replaced %s." % (newer.name, older.name),
+        )
+    changed = changed_probes(alone.after, step.after)
+    if not changed:
+        return None
+    return Verdict(
+        FAILED,
+        "once it has replaced %s, %s."
+        % (older.name, _change(alone.after, step.after, "with nothing to replace")),
+    )
+
+
+def _restored(newer: Livepatch, older: Livepatch | None, seen: Observations) -> Verdict:
+    """Restore the original state when the livepatch is disabled."""
+    unable = _why_not_enabled(newer, seen)
+    if unable is not None:
+        return unable
+    ways = []
+    for step, enabled, way in (
+        (seen.disabled, seen.enabled, "alone"),
+        (seen.replacement_disabled, seen.older_enabled, "after replacing"),
+    ):
+        if step is None or enabled is None:
+            continue
+        if step.outcome != DONE:
+            return Verdict(FAILED, step.reason)
+        wrong = _difference(enabled.before, step.after)
+        if wrong:
+            return Verdict(FAILED, "disabled %s, %s." % (way, wrong))
+        ways.append(way)
+    if not ways:
+        return Verdict(NOT_APPLICABLE, "%s was never enabled." % newer.name)
+    reason = " and ".join(ways) + "."
+    if older is not None and is_cumulative(newer, seen.enabled) and len(ways) == 1:
+        reason = "%s; the other way was not reached." % ways[0]
+    return _as_before(newer, seen.enabled, reason)
+
+
+def _reversed(newer: Livepatch, seen: Observations) -> Verdict:
+    """Restore the previous state, which is the original, when the transition is reverted."""
+    return _why_not_enabled(newer, seen) or _put_back(newer, seen.reversed, seen.enabled)
+
+
+def _replacement_reversed(newer: Livepatch, older: Livepatch | None, seen: Observations) -> Verdict:
+    """Restore the previous state, which the livepatch being replaced made, likewise."""
+    if older is None:
+        return Verdict(NOT_APPLICABLE, "no older livepatch was given.")
+    unable = _why_not_replaced(newer, older, seen)
+    return unable or _put_back(newer, seen.replacement_reversed, seen.enabled)
+
+
+def _put_back(newer: Livepatch, step: Step | None, enabled: Step | None) -> Verdict:
+    if step is None:
+        return _not_reached()
+    if step.outcome == MISSED:
+        return Verdict(NOT_APPLICABLE, step.reason)
+    if step.outcome != DONE:
+        return Verdict(FAILED, step.reason)
+    wrong = _difference(step.before, step.after)
+    if wrong:
+        return Verdict(FAILED, wrong + ".")
+    return _as_before(newer, enabled, "as before.")
+
+
+def _cleaned_up(newer: Livepatch, step: Step | None) -> Verdict:
+    """Remove any already made changes when an error occurs and it cannot get enabled."""
+    if step is None:
+        return _not_reached()
+    if step.outcome == MISSED:
+        return Verdict(NOT_APPLICABLE, step.reason)
+    if not any(AFTER_PRE_PATCH % newer.name in line for line in step.log or ()):
+        return Verdict(
+            NOT_APPLICABLE,
+            "the kernel refused it before any pre_patch(), or its log can't be read.",
+        )
+    wrong = _difference(step.before, step.after)
+    if wrong:
+        return Verdict(FAILED, wrong + ".")
+    return _as_before(newer, step, "as before.")
+
+
+def _why_not_enabled(newer: Livepatch, seen: Observations) -> Verdict | None:
+    if _refused(seen.enabled):
+        return Verdict(NOT_APPLICABLE, "%s can't be enabled at all." % newer.name)
+    return None
+
+
+def _why_not_replaced(newer: Livepatch, older: Livepatch, seen: Observations) -> Verdict | None:
+    unable = _why_not_enabled(newer, seen)
+    if unable is None and not is_cumulative(newer, seen.enabled):
+        return Verdict(
+            NOT_APPLICABLE, "%s is not cumulative, so that it replaces nothing." % newer.name
+        )
+    return unable
+
+
+def _refused(step: Step | None) -> bool:
+    return step is not None and step.outcome == REFUSED
+
+
+def _not_reached() -> Verdict:
+    return Verdict(
+        NOT_APPLICABLE,
+        "not reached: the run ended before, since the board was not as it was, or interrupted.",
+    )
+
+
+def _on_the_list(listed: bool, reason: str) -> Verdict:
+    """Without probes: what the kernel's list shows, which is less than the system state."""
+    if not listed:
+        return Verdict(
+            NOT_APPLICABLE, "there are no probes, and the kernel's own list can't be read."
+        )
+    return Verdict(PASSED, reason + _WITHOUT_PROBES)
+
+
+def _as_before(newer: Livepatch, step: Step | None, reason: str) -> Verdict:
+    if step is not None and step.after.probes:
+        return Verdict(PASSED, reason)
+    if not newer.states:
+        return Verdict(
+            NOT_APPLICABLE, "%s declares no system state, and there are no probes." % newer.name
+        )
+    return Verdict(PASSED, reason + _WITHOUT_PROBES)
+
+
+_WITHOUT_PROBES = " Without probes, the system state itself was not looked at."
+
+
+def _without_list(listed: bool) -> str:
+    return "" if listed else " The kernel's own list can't be read, so not at the data."
+
+
+def _difference(before: Reading, after: Reading) -> str:
+    """What is not as it was before, a clause; empty where all is."""
+    names = [patch.name for patch in before.patches]
+    names_after = [patch.name for patch in after.patches]
+    if names != names_after:
+        return "%s is installed, and %s was before" % (_names(names_after), _names(names))
+    left = [name for name in after.modules if name not in before.modules]
+    if left:
+        return "the module %s can't be unloaded" % " and ".join(left)
+    if before.states_source == after.states_source == "kernel":
+        for old, new in zip(before.patches, after.patches):
+            if old.states != new.states:
+                return "the kernel's list shows %s, and before %s" % (_listed(new), _listed(old))
+    return _change(before, after)
+
+
+def _change(before: Reading, after: Reading, when: str = "before") -> str:
+    old, new = dict(before.probes), dict(after.probes)
+    return "; ".join(
+        "%s shows %s, and %s %s" % (name, _quoted(new[name]), when, _quoted(old[name]))
+        for name in changed_probes(before, after)
+    )
+
+
+def _shared(
+    older: Livepatch | None, newer: Livepatch | None
+) -> Iterator[tuple[SystemState, SystemState]]:
+    if older is None or newer is None or older.states is None or newer.states is None:
+        return
+    for id in dict.fromkeys(state.id for state in older.states):
+        old, new = klp_get_state(older, id), klp_get_state(newer, id)
+        if old is not None and new is not None:
+            yield old, new
+
+
+def _handed_over(old: SystemState, new: SystemState, listed: bool) -> str:
+    if old.version != new.version:
+        return "state %d from version %d to %d" % (old.id, old.version, new.version)
+    same = " with its data" if listed and old.data is not None else ""
+    return "state %d stays at version %d%s" % (old.id, old.version, same)
+
+
+def _find(reading: Reading, name: str) -> Livepatch | None:
+    return next((patch for patch in reading.patches if patch.name == name), None)
+
+
+def _ids(states: Sequence[SystemState] | None) -> str:
+    if states is None:
+        return "unknown states"
+    return ", ".join("state %d v%d" % (state.id, state.version) for state in states) or "no state"
+
+
+def _listed(patch: Livepatch) -> str:
+    """The livepatch as on the kernel's list: name states id vVERSION data TOKEN."""
+    if patch.states is None:
+        return "%s states unknown" % patch.name
+    states = ("%d v%d data %s" % (s.id, s.version, s.data or "NULL") for s in patch.states)
+    return "%s states %s" % (patch.name, ", ".join(states) or "none")
+
+
+def _names(names: Sequence[str]) -> str:
+    return " and ".join(names) or "nothing"
+
+
+def _quoted(output: str) -> str:
+    line = " ".join(output.split())
+    return "'%s'" % (line if len(line) <= 60 else line[:57] + "...")
+
+
+def _row(scenario: str, verdict: Verdict, *steps: Step | None) -> Row:
+    evidence = [line for step in steps if step is not None for line in _evidence(step)]
+    return Row(scenario, verdict.outcome, verdict.reason, tuple(evidence))
+
+
+def _evidence(step: Step) -> Iterator[str]:
+    yield "%s: %s" % (step.what, step.outcome)
+    old = dict(step.before.probes)
+    for name, output in step.after.probes:
+        for line in _probe(old.get(name, ""), output):
+            yield "  probe %s: %s" % (name, line)
+    for when, reading in (("before", step.before), ("after", step.after)):
+        listed = "; ".join(_listed(patch) for patch in reading.patches) or "empty"
+        yield "  list %s (%s): %s" % (when, reading.states_source, listed)
+    for patch in step.after.patches:
+        yield "  sysfs: %s enabled %d, transition %d, patched %s" % (
+            patch.name,
+            patch.enabled or 0,
+            patch.transition or 0,
+            _names([obj.name for obj in patch.objects or () if obj.patched]),
+        )
+    yield "  modules: %s" % (", ".join(step.after.modules) or "none")
+    if step.log is None:
+        yield "  log: can't be read"
+    for line in step.log or ():
+        yield "  log: %s" % line
+
+
+def _probe(before: str, after: str) -> list[str]:
+    if "\n" not in before + after:
+        return [after if before == after else "%s -> %s" % (before, after)]
+    if before == after:
+        return ["%d lines, unchanged" % len(after.splitlines())]
+    changes = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))[2:]
+    return [*changes[:MAX_LINES], *(["..."] if len(changes) > MAX_LINES else [])]

@@ -1,0 +1,235 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: livepatch_conformance
+short_description: Run the scenarios that every livepatch has to support
+version_added: 0.2.0
+description:
+  - Takes a board through the scenarios of section 3 of the kernel's "System State Changes" with a
+    livepatch, and with an older one that it replaces, and says of each whether it passed, with the
+    evidence.
+  - Loads and unloads both livepatches several times, reverses transitions, and lets a load fail by
+    setting C(kernel.ftrace_enabled) to 0 for a moment. Use a board that is set aside for that. A
+    livepatch that breaks a scenario may leave the system state changed.
+  - Refuses to start while a livepatch is installed. Disables and unloads whatever it loaded,
+    whatever happens, and sets C(kernel.ftrace_enabled) back.
+  - A scenario that failed does not fail the task. The role C(orangepi.livepatch.conformance) does.
+options:
+  older:
+    description:
+      - Path on the controller of a livepatch that O(newer) is to replace.
+      - Without it, the scenarios that need it are not applicable.
+    type: path
+  newer:
+    description:
+      - Path on the controller of the livepatch to be judged.
+    type: path
+    required: true
+  probes:
+    description:
+      - Commands whose output on the board is the system state that the livepatches modify, and
+        nothing else.
+      - Without them, only what the kernel shows of the livepatches is compared.
+      - Each may take 10 seconds and print 64 KiB.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What to call it in the evidence.
+        type: str
+        required: true
+      command:
+        description: The command, a list of arguments or a string to be split. There is no shell.
+        type: raw
+        required: true
+  timeout:
+    description: Seconds that each transition may take, and its reversal once more.
+    type: int
+    default: 60
+  _older:
+    description: The older file as inspected. Given by the action plugin, not for playbooks.
+    type: dict
+  _older_image:
+    description: Its bytes, packed. Given by the action plugin, not for playbooks.
+    type: dict
+    suboptions: &image
+      content:
+        description: The bytes, compressed and in base64.
+        type: str
+      sha256:
+        description: Of the bytes, in hex.
+        type: str
+  _newer:
+    description: The newer file as inspected. Given by the action plugin, not for playbooks.
+    type: dict
+  _newer_image:
+    description: Its bytes, packed. Given by the action plugin, not for playbooks.
+    type: dict
+    suboptions: *image
+requirements:
+  - pyelftools on the controller; on the board nothing but Python
+  - root on the board
+attributes:
+  check_mode:
+    description: It can't be told without doing it, so that the task is skipped.
+    support: none
+author:
+  - The orangepi.livepatch authors (@orangepi-livepatch)
+seealso:
+  - module: orangepi.livepatch.livepatch_file_info
+  - name: System State Changes
+    description: The scenarios in the kernel's documentation.
+    link: https://docs.kernel.org/livepatch/system-state.html
+"""
+
+EXAMPLES = r"""
+- name: Judge a livepatch and its replacing an older one
+  orangepi.livepatch.livepatch_conformance:
+    older: livepatches/fixes_1.ko
+    newer: livepatches/fixes_2.ko
+    probes:
+      - name: printk
+        command: cat /proc/sys/kernel/printk
+  register: conformance
+
+- name: Show the table
+  ansible.builtin.debug:
+    msg: "{{ conformance.rows | orangepi.livepatch.conformance_table }}"
+"""
+
+RETURN = r"""
+rows:
+  description: One row a scenario, in the order of the document.
+  returned: when the scenarios were begun
+  type: list
+  elements: dict
+  contains:
+    scenario:
+      description:
+        - V(modified when enabled), V(taken over when replacing), V(restored when disabled),
+          V(restored when reversed, nothing before), V(restored when reversed, replacing) or
+          V(removed after an error).
+      type: str
+      sample: taken over when replacing
+    outcome:
+      description: V(passed), V(failed) or V(not applicable).
+      type: str
+      sample: passed
+    reason:
+      description: Why, one sentence.
+      type: str
+      sample: state 1 stays at version 1 with its data.
+    evidence:
+      description:
+        - What was done, what the probes, the kernel's list (C(name states id vVERSION data TOKEN),
+          equal tokens being the same address) and sysfs showed, and what the kernel printed.
+      type: list
+      elements: str
+      sample: ["enable fixes_1: done", "  probe printk: 4 4 1 7 -> 8 4 1 7"]
+passed:
+  description: Whether no scenario failed. Look at RV(rows) for those that are not applicable.
+  returned: success
+  type: bool
+  sample: true
+changed:
+  description: Whether a probe shows that the system state was left changed.
+  returned: always
+  type: bool
+  sample: false
+states_source:
+  description: Where the system states come from, as of M(orangepi.livepatch.livepatch_info).
+  returned: when the scenarios were begun
+  type: str
+  sample: kernel
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import (
+    BoardBusyError,
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance import FAILED, judge
+from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance_run import (
+    ConformanceError,
+    ConformanceRun,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import ImageError, unpack
+from ansible_collections.orangepi.livepatch.plugins.module_utils.probe import (
+    ProbeError,
+    probes_from_arguments,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    ShapeError,
+    file_from_json,
+)
+
+IMAGE = dict(content=dict(type="str", no_log=True), sha256=dict(type="str"))
+PROBE = dict(name=dict(type="str", required=True), command=dict(type="raw", required=True))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            older=dict(type="path"),
+            newer=dict(type="path", required=True),
+            probes=dict(type="list", elements="dict", options=PROBE, default=[]),
+            timeout=dict(type="int", default=60),
+            _older=dict(type="dict"),
+            _older_image=dict(type="dict", options=IMAGE),
+            _newer=dict(type="dict"),
+            _newer_image=dict(type="dict", options=IMAGE),
+        ),
+        required_together=[("_older", "_older_image")],
+        supports_check_mode=False,
+    )
+    params = module.params
+    if os.geteuid() != 0:
+        module.fail_json(msg="livepatches can be changed by root only; use become: true.")
+    if params["timeout"] < 1:
+        module.fail_json(msg="timeout must be at least 1 second, not %d." % params["timeout"])
+    try:
+        files = {
+            which: file_from_json(params["_" + which])
+            for which in ("newer", "older")
+            if which == "newer" or params["_older"] is not None
+        }
+        images = {
+            file.livepatch.name: unpack(params["_%s_image" % which])
+            for which, file in files.items()
+        }
+        probes = probes_from_arguments(params["probes"])
+    except (ImageError, ProbeError, ShapeError) as error:
+        module.fail_json(msg=str(error))
+    newer, older = files["newer"], files.get("older")
+    store = BootStore()
+    begun = {}
+    try:
+        with store.lock(params["timeout"]):
+            run = ConformanceRun(store, newer, older, images, probes, params["timeout"])
+            try:
+                run.run()
+            finally:
+                rows = judge(newer.livepatch, older and older.livepatch, run.seen)
+                if run.seen.enabled is not None:
+                    begun = dict(
+                        rows=[row.to_json() for row in rows],
+                        changed=run.changed,
+                        states_source=run.states_source,
+                    )
+    except (BoardBusyError, ConformanceError) as error:
+        module.fail_json(msg=str(error), **begun)
+    module.exit_json(passed=all(row.outcome != FAILED for row in rows), **begun)
+
+
+if __name__ == "__main__":
+    main()
