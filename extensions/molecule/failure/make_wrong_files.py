@@ -1,4 +1,4 @@
-"""Makes files that are no livepatch, other builds of fixes_1, and livepatches that the kernel refuses.
+"""Makes files that are no livepatch, other builds of fixes_1, and what only the kernel refuses.
 
 make_wrong_files.py MODULES DIRECTORY
 """

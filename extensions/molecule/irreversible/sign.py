@@ -21,7 +21,7 @@ PKEY_ID_PKCS7 = 2
 livepatch, signed = map(Path, sys.argv[1:])
 key = rsa.generate_private_key(65537, 2048)
 name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "A key that nobody knows")])
-now = datetime.datetime.now(datetime.timezone.utc)
+now = datetime.datetime.now(datetime.UTC)
 certificate = (
     x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     .not_valid_before(now)
