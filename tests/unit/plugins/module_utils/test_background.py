@@ -78,7 +78,10 @@ def ended(call, *arguments):
 
 def test_the_module_ends_with_what_the_work_returns(store):
     module = Module()
-    work = lambda: {"changed": True, "pid": os.getpid(), "warnings": ["look out"]}  # noqa: E731
+
+    def work():
+        return {"changed": True, "pid": os.getpid(), "warnings": ["look out"]}
+
     result = ended(background.run, module, store, work)
     assert result["ok"] and result["changed"]
     assert module.warnings == ["look out"]
@@ -115,7 +118,9 @@ def test_the_work_is_in_a_session_of_its_own_which_no_hangup_reaches(store):
 
 
 def test_a_run_that_was_killed_says_so_and_what_to_do(store):
-    killed = lambda: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+    def killed():
+        os.kill(os.getpid(), signal.SIGKILL)
+
     result = ended(background.run, Module(), store, killed)
     assert not result["ok"]
     assert "ended without a result" in result["msg"] and "Run again" in result["msg"]
