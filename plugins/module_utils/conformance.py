@@ -11,8 +11,11 @@ of them proves nothing of what the callbacks did.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from difflib import unified_diff
+from itertools import zip_longest
+from os.path import commonprefix
 from typing import Any, Iterator, NamedTuple, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
@@ -43,6 +46,12 @@ MISSED = "missed"
 AFTER_PRE_PATCH = "failed to enable patch '%s'"
 
 MAX_LINES = 40
+MAX_QUOTED = 60
+
+# How a line begins in which the kernel complains of itself: a double free shows there alone.
+COMPLAINT = re.compile(
+    r"BUG[: ]|WARNING: |Oops|Internal error|kernel BUG at|refcount_t: |.*KASAN: "
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +59,15 @@ class Reading:
     """What the board showed at one moment.
 
     probes: each one's name and output; patches: in stack order; states_source:
-    as of a Board; modules: which of the livepatches' modules were loaded.
+    as of a Board; modules: which of the livepatches' modules were loaded; unread:
+    the probes that failed, whose output is then the reason.
     """
 
     probes: tuple[tuple[str, str], ...] = ()
     patches: tuple[Livepatch, ...] = ()
     states_source: str = "kernel"
     modules: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,8 @@ class Observations:
     enabled, disabled: the newer livepatch alone; reversed: its transition alone;
     load_failed: its load, with an error after pre_patch(); older_enabled: the
     older one; replaced: the newer one over it; replacement_disabled: the newer
-    one then; replacement_reversed: the transition from the older to the newer.
+    one then; older_again: the older one, once more; replacement_reversed: the
+    transition from it to the newer; older_disabled: the older one after that.
     """
 
     enabled: Step | None = None
@@ -94,7 +106,9 @@ class Observations:
     older_enabled: Step | None = None
     replaced: Step | None = None
     replacement_disabled: Step | None = None
+    older_again: Step | None = None
     replacement_reversed: Step | None = None
+    older_disabled: Step | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,6 @@ def judge(newer: Livepatch, older: Livepatch | None, seen: Observations) -> tupl
 
     newer, older: as their files declare them; older: None where there is none.
     """
-    error = seen.enabled if _refused(seen.enabled) else seen.load_failed
     return (
         _row(MODIFIED, _modified(newer, seen), seen.enabled),
         _row(TAKEN_OVER, _taken_over(newer, older, seen), seen.older_enabled, seen.replaced),
@@ -133,17 +146,18 @@ def judge(newer: Livepatch, older: Livepatch | None, seen: Observations) -> tupl
             REPLACEMENT_REVERSED,
             _replacement_reversed(newer, older, seen),
             seen.replacement_reversed,
+            seen.older_disabled,
         ),
-        _row(CLEANED_UP, _cleaned_up(newer, error), error),
+        _row(CLEANED_UP, _cleaned_up(newer, seen), *_errors(seen)),
     )
 
 
-def is_cumulative(newer: Livepatch, enabled: Step | None) -> bool:
+def is_cumulative(newer: Livepatch, enabled: Step | None) -> bool | None:
     """Whether it replaces: as the kernel shows it enabled, else as its file says."""
     shown = None if enabled is None else _find(enabled.after, newer.name)
     if shown is not None and shown.replace is not None:
         return shown.replace
-    return newer.replace is True
+    return newer.replace
 
 
 def changed_probes(before: Reading, after: Reading) -> list[str]:
@@ -158,7 +172,7 @@ def _modified(newer: Livepatch, seen: Observations) -> Verdict:
     if step is None:
         return _not_reached()
     if step.outcome != DONE:
-        return Verdict(FAILED, "%s could not be enabled: %s" % (newer.name, step.reason))
+        return _not_enabled(newer, step)
     shown = _find(step.after, newer.name)
     if shown is None or not shown.enabled or shown.transition:
         return Verdict(FAILED, "the kernel does not show %s enabled." % newer.name)
@@ -173,10 +187,33 @@ def _modified(newer: Livepatch, seen: Observations) -> Verdict:
         return Verdict(NOT_APPLICABLE, "%s declares no system state." % newer.name)
     if not step.after.probes:
         return _on_the_list(listed, "%s of %s." % (_ids(shown.states), newer.name))
+    if step.after.unread:
+        failing = " and ".join(step.after.unread)
+        return Verdict(FAILED, "the probe %s fails while %s is enabled." % (failing, newer.name))
     changed = changed_probes(step.before, step.after)
     if not changed:
         return Verdict(FAILED, "no probe shows another output while %s is enabled." % newer.name)
+    missed = [name for name in _changed_by_replacing(seen) if name not in changed]
+    if missed:
+        return Verdict(
+            FAILED,
+            "%s shows the same output as before, and another one once %s has replaced the older "
+            "one." % (" and ".join(missed), newer.name),
+        )
     return Verdict(PASSED, "shown by %s.%s" % (" and ".join(changed), _without_list(listed)))
+
+
+def _changed_by_replacing(seen: Observations) -> list[str]:
+    original, step = seen.older_enabled, seen.replaced
+    if original is None or step is None or step.outcome != DONE:
+        return []
+    return changed_probes(original.before, step.after)
+
+
+def _not_enabled(patch: Livepatch, step: Step) -> Verdict:
+    """A transition that tasks of this board hold up proves nothing of the livepatch."""
+    outcome = NOT_APPLICABLE if step.outcome == STALLED else FAILED
+    return Verdict(outcome, "%s could not be enabled: %s" % (patch.name, step.reason))
 
 
 def _taken_over(newer: Livepatch, older: Livepatch | None, seen: Observations) -> Verdict:
@@ -187,11 +224,14 @@ def _taken_over(newer: Livepatch, older: Livepatch | None, seen: Observations) -
     if unable is not None:
         return unable
     original, step = seen.older_enabled, seen.replaced
+    if original is not None and original.outcome != DONE:
+        return Verdict(
+            NOT_APPLICABLE, "%s could not be enabled: %s" % (older.name, original.reason)
+        )
     if original is None or step is None:
         return _not_reached()
-    for made, name in ((original, older.name), (step, newer.name)):
-        if made.outcome != DONE:
-            return Verdict(FAILED, "%s could not be enabled: %s" % (name, made.reason))
+    if step.outcome != DONE:
+        return _not_enabled(newer, step)
     names = [patch.name for patch in step.after.patches]
     if names != [newer.name]:
         return Verdict(FAILED, "the kernel shows %s, not %s alone." % (_names(names), newer.name))
@@ -213,6 +253,9 @@ def _taken_over(newer: Livepatch, older: Livepatch | None, seen: Observations) -
     took = "; ".join(_handed_over(old, new, listed) for old, new in shared) + "."
     if not step.after.probes:
         return _on_the_list(listed, took)
+    as_it_was = not changed_probes(original.after, step.after)
+    if as_it_was and all(old.version == new.version for old, new in shared):
+        return Verdict(PASSED, took + _without_list(listed))
     wrong = _probes_of_replacement(newer, older, seen)
     return wrong or Verdict(PASSED, took + _without_list(listed))
 
@@ -232,13 +275,18 @@ def _probes_of_replacement(
             FAILED,
             "no probe shows a modification once %s has replaced %s." % (newer.name, older.name),
         )
-    changed = changed_probes(alone.after, step.after)
+    # What it does not modify alone is another row's.
+    changed = [
+        name
+        for name in changed_probes(alone.after, step.after)
+        if name in changed_probes(alone.before, alone.after)
+    ]
     if not changed:
         return None
     return Verdict(
         FAILED,
         "once it has replaced %s, %s."
-        % (older.name, _change(alone.after, step.after, "with nothing to replace")),
+        % (older.name, _change(alone.after, step.after, "with nothing to replace", changed)),
     )
 
 
@@ -278,7 +326,25 @@ def _replacement_reversed(newer: Livepatch, older: Livepatch | None, seen: Obser
     if older is None:
         return Verdict(NOT_APPLICABLE, "no older livepatch was given.")
     unable = _why_not_replaced(newer, older, seen)
-    return unable or _put_back(newer, seen.replacement_reversed, seen.enabled)
+    if unable is not None:
+        return unable
+    if _refused(seen.replaced):
+        return Verdict(
+            NOT_APPLICABLE,
+            "%s can't replace %s, so that there is no transition." % (newer.name, older.name),
+        )
+    verdict = _put_back(newer, seen.replacement_reversed, seen.enabled)
+    disabled, original = seen.older_disabled, seen.older_again
+    if verdict.outcome != PASSED or disabled is None or original is None:
+        return verdict
+    wrong = disabled.reason or _difference(original.before, disabled.after)
+    if wrong:
+        # Its data may have been lost, which shows only now.
+        return Verdict(
+            FAILED,
+            "once %s was put back and then disabled, %s." % (older.name, wrong.rstrip(".")),
+        )
+    return verdict
 
 
 def _put_back(newer: Livepatch, step: Step | None, enabled: Step | None) -> Verdict:
@@ -294,21 +360,67 @@ def _put_back(newer: Livepatch, step: Step | None, enabled: Step | None) -> Verd
     return _as_before(newer, enabled, "as before.")
 
 
-def _cleaned_up(newer: Livepatch, step: Step | None) -> Verdict:
+def _cleaned_up(newer: Livepatch, seen: Observations) -> Verdict:
     """Remove any already made changes when an error occurs and it cannot get enabled."""
-    if step is None:
-        return _not_reached()
+    verdicts = [_after_error(newer, step, seen) for step in _errors(seen)]
+    for outcome in (FAILED, PASSED, NOT_APPLICABLE):
+        for verdict in verdicts:
+            if verdict.outcome == outcome:
+                return verdict
+    return _not_reached()
+
+
+def _errors(seen: Observations) -> list[Step]:
+    """Its own, alone and while it replaces; else the one that was brought about."""
+    steps = [seen.enabled if _refused(seen.enabled) else seen.load_failed]
+    if _refused(seen.replaced):
+        steps.append(seen.replaced)
+    return [step for step in steps if step is not None]
+
+
+def _after_error(newer: Livepatch, step: Step, seen: Observations) -> Verdict:
     if step.outcome == MISSED:
         return Verdict(NOT_APPLICABLE, step.reason)
+    wrong = _difference(step.before, step.after)
+    if wrong:
+        return Verdict(FAILED, wrong + ".")
     if not any(AFTER_PRE_PATCH % newer.name in line for line in step.log or ()):
         return Verdict(
             NOT_APPLICABLE,
             "the kernel refused it before any pre_patch(), or its log can't be read.",
         )
-    wrong = _difference(step.before, step.after)
-    if wrong:
-        return Verdict(FAILED, wrong + ".")
-    return _as_before(newer, step, "as before.")
+    reason = "as before."
+    if step is seen.load_failed:
+        called, not_called = _pre_patch_before_the_error(newer, seen.enabled)
+        if not_called and not called:
+            return Verdict(
+                NOT_APPLICABLE, "the error came before the pre_patch() of %s." % not_called[0]
+            )
+        if not_called:
+            reason += " The error came before the pre_patch() of %s." % " and ".join(not_called)
+    return _as_before(newer, step, reason)
+
+
+def _pre_patch_before_the_error(
+    newer: Livepatch, enabled: Step | None
+) -> tuple[list[str], list[str]]:
+    """The loaded objects whose pre_patch() had run when ftrace failed, and those whose had not.
+
+    The kernel takes an object after the other, first its pre_patch() and then
+    its functions: __klp_enable_patch() in kernel/livepatch/core.c.
+    """
+    shown = None if enabled is None else _find(enabled.after, newer.name)
+    loaded = {obj.name for obj in (shown and shown.objects) or () if obj.patched}
+    called: list[str] = []
+    not_called: list[str] = []
+    failed = False
+    for obj in newer.objects or ():
+        if obj.name not in loaded:
+            continue
+        if obj.callbacks is None or "pre_patch" in obj.callbacks:
+            (not_called if failed else called).append(obj.name)
+        failed = failed or bool(obj.functions)
+    return called, not_called
 
 
 def _why_not_enabled(newer: Livepatch, seen: Observations) -> Verdict | None:
@@ -319,11 +431,13 @@ def _why_not_enabled(newer: Livepatch, seen: Observations) -> Verdict | None:
 
 def _why_not_replaced(newer: Livepatch, older: Livepatch, seen: Observations) -> Verdict | None:
     unable = _why_not_enabled(newer, seen)
-    if unable is None and not is_cumulative(newer, seen.enabled):
-        return Verdict(
-            NOT_APPLICABLE, "%s is not cumulative, so that it replaces nothing." % newer.name
-        )
-    return unable
+    cumulative = is_cumulative(newer, seen.enabled)
+    if unable is not None or cumulative:
+        return unable
+    reason = "%s is not cumulative, so that it replaces nothing."
+    if cumulative is None:
+        reason = "whether %s is cumulative can't be told."
+    return Verdict(NOT_APPLICABLE, reason % newer.name)
 
 
 def _refused(step: Step | None) -> bool:
@@ -375,16 +489,31 @@ def _difference(before: Reading, after: Reading) -> str:
     if before.states_source == after.states_source == "kernel":
         for old, new in zip(before.patches, after.patches):
             if old.states != new.states:
-                return "the kernel's list shows %s, and before %s" % (_listed(new), _listed(old))
+                return "the kernel's list shows %s, and before %s" % (
+                    _listed(new, after.states_source),
+                    _listed(old, before.states_source),
+                )
     return _change(before, after)
 
 
-def _change(before: Reading, after: Reading, when: str = "before") -> str:
+def _change(
+    before: Reading, after: Reading, when: str = "before", probes: Sequence[str] | None = None
+) -> str:
     old, new = dict(before.probes), dict(after.probes)
-    return "; ".join(
-        "%s shows %s, and %s %s" % (name, _quoted(new[name]), when, _quoted(old[name]))
-        for name in changed_probes(before, after)
-    )
+    changes = []
+    for name in changed_probes(before, after) if probes is None else probes:
+        now, then = _first_difference(new[name], old[name])
+        changes.append("%s shows %s, and %s %s" % (name, _quoted(now), when, _quoted(then)))
+    return "; ".join(changes)
+
+
+def _first_difference(one: str, other: str) -> tuple[str, str]:
+    """The first lines that are not the same, from where they are not."""
+    for line, line_of_other in zip_longest(one.splitlines(), other.splitlines(), fillvalue=""):
+        if line != line_of_other:
+            start = len(commonprefix([line, line_of_other])) if len(line) > MAX_QUOTED else 0
+            return line[start:], line_of_other[start:]
+    return one, other
 
 
 def _shared(
@@ -415,11 +544,12 @@ def _ids(states: Sequence[SystemState] | None) -> str:
     return ", ".join("state %d v%d" % (state.id, state.version) for state in states) or "no state"
 
 
-def _listed(patch: Livepatch) -> str:
+def _listed(patch: Livepatch, source: str) -> str:
     """The livepatch as on the kernel's list: name states id vVERSION data TOKEN."""
     if patch.states is None:
         return "%s states unknown" % patch.name
-    states = ("%d v%d data %s" % (s.id, s.version, s.data or "NULL") for s in patch.states)
+    no_data = "NULL" if source == "kernel" else "unknown"
+    states = ("%d v%d data %s" % (s.id, s.version, s.data or no_data) for s in patch.states)
     return "%s states %s" % (patch.name, ", ".join(states) or "none")
 
 
@@ -429,11 +559,20 @@ def _names(names: Sequence[str]) -> str:
 
 def _quoted(output: str) -> str:
     line = " ".join(output.split())
-    return "'%s'" % (line if len(line) <= 60 else line[:57] + "...")
+    return "'%s'" % (line if len(line) <= MAX_QUOTED else line[: MAX_QUOTED - 3] + "...")
 
 
 def _row(scenario: str, verdict: Verdict, *steps: Step | None) -> Row:
     evidence = [line for step in steps if step is not None for line in _evidence(step)]
+    complaints = [
+        line
+        for step in steps
+        if step is not None
+        for line in step.log or ()
+        if COMPLAINT.match(line)
+    ]
+    if verdict.outcome == PASSED and complaints:
+        verdict = Verdict(FAILED, "the kernel complained: %s" % complaints[0])
     return Row(scenario, verdict.outcome, verdict.reason, tuple(evidence))
 
 
@@ -444,7 +583,8 @@ def _evidence(step: Step) -> Iterator[str]:
         for line in _probe(old.get(name, ""), output):
             yield "  probe %s: %s" % (name, line)
     for when, reading in (("before", step.before), ("after", step.after)):
-        listed = "; ".join(_listed(patch) for patch in reading.patches) or "empty"
+        source = reading.states_source
+        listed = "; ".join(_listed(patch, source) for patch in reading.patches) or "empty"
         yield "  list %s (%s): %s" % (when, reading.states_source, listed)
     for patch in step.after.patches:
         yield "  sysfs: %s enabled %d, transition %d, patched %s" % (

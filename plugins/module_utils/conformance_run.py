@@ -38,7 +38,7 @@ FTRACE_ENABLED = "/proc/sys/kernel/ftrace_enabled"
 REVERSAL_ATTEMPTS = 5
 MISSED_REVERSAL = (
     "the transition ended before it could be reversed, %d times; use a board with two processors "
-    "or more, or a task that holds the transition up." % REVERSAL_ATTEMPTS
+    "or more." % REVERSAL_ATTEMPTS
 )
 
 
@@ -104,8 +104,10 @@ class ConformanceRun:
                     self._replacement()
             finally:
                 with _signals(signal.SIG_IGN):
-                    self._put_back()
-                    self.last = self._read()
+                    try:
+                        self._put_back()
+                    finally:
+                        self.last = self._read()
 
     @property
     def changed(self) -> bool:
@@ -165,7 +167,7 @@ class ConformanceRun:
 
     def _read_twice(self) -> Reading:
         try:
-            first, second = (self._read(probe.read) for _time in range(2))
+            first, second = (self._read(must_succeed=True) for _time in range(2))
         except ProbeError as error:
             raise ConformanceError("%s Nothing was loaded." % error) from error
         unstable = changed_probes(first, second)
@@ -208,9 +210,12 @@ class ConformanceRun:
         """Reverse the transition of the newer one, over the older one if there is one."""
         what = "enable %s and reverse its transition" % self.newer.livepatch.name
         for _attempt in range(REVERSAL_ATTEMPTS):
-            if older is not None and self._enable(field, older).outcome != DONE:
+            if older is not None and self._enable("older_again", older).outcome != DONE:
                 raise _Stuck
             outcome = self._step(field, what, self._load_and_reverse).outcome
+            if older is not None and outcome == DONE:
+                disable = "disable %s, which was put back" % older.livepatch.name
+                self._step("older_disabled", disable, self._unload_all)
             self._undo()
             if outcome != MISSED:
                 break
@@ -372,16 +377,26 @@ class ConformanceRun:
     def _settle() -> None:
         transition.wait_until(lambda: not sysfs.leaving(), transition.RELEASE_TIMEOUT)
 
-    def _read(self, read_probe: Callable[[Probe], str] | None = None) -> Reading:
+    def _read(self, must_succeed: bool = False) -> Reading:
+        """A probe that fails while a livepatch is enabled shows something, too."""
         board = read_board(self.store)
         if board.patches and self.states_source != "unknown":
             self.states_source = board.states_source
-        read_one = read_probe or _read_or_say
+        outputs, unread = [], []
+        for one in self.probes:
+            try:
+                outputs.append((one.name, probe.read(one)))
+            except ProbeError as error:
+                if must_succeed:
+                    raise
+                outputs.append((one.name, str(error)))
+                unread.append(one.name)
         return Reading(
-            tuple((one.name, read_one(one)) for one in self.probes),
+            tuple(outputs),
             board.patches,
             board.states_source,
             tuple(name for name in self._names if sysfs.module_loaded(name)),
+            tuple(unread),
         )
 
     def _kernel_log(self) -> list[str] | None:
@@ -391,14 +406,6 @@ class ConformanceRun:
         else:
             self._log_lines += lines
         return self._log_lines
-
-
-def _read_or_say(one: Probe) -> str:
-    """A probe that fails while a livepatch is enabled shows something, too."""
-    try:
-        return probe.read(one)
-    except ProbeError as error:
-        return str(error)
 
 
 def _switch_ftrace(value: str) -> None:

@@ -134,7 +134,9 @@ rows:
       elements: str
       sample: ["enable fixes_1: done", "  probe printk: 4 4 1 7 -> 8 4 1 7"]
 passed:
-  description: Whether no scenario failed. Look at RV(rows) for those that are not applicable.
+  description:
+    - Whether no scenario failed and no probe shows that the system state was left changed. Look at
+      RV(rows) for those that are not applicable.
   returned: success
   type: bool
   sample: true
@@ -228,7 +230,9 @@ def main() -> None:
                     )
     except (BoardBusyError, ConformanceError) as error:
         module.fail_json(msg=str(error), **begun)
-    module.exit_json(passed=all(row.outcome != FAILED for row in rows), **begun)
+    # A state that was left changed without a row to blame is no proof of anything.
+    passed = all(row.outcome != FAILED for row in rows) and not run.changed
+    module.exit_json(passed=passed, **begun)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance imp
     judge,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    Function,
     Livepatch,
+    Object,
     SystemState,
 )
 
@@ -70,7 +72,9 @@ GOOD = Observations(
     older_enabled=Step("enable", DONE, NOTHING, RUNS_OLDER),
     replaced=Step("replace", DONE, RUNS_OLDER, HAS_REPLACED),
     replacement_disabled=Step("disable", DONE, HAS_REPLACED, NOTHING),
+    older_again=Step("enable", DONE, NOTHING, RUNS_OLDER),
     replacement_reversed=Step("reverse", DONE, RUNS_OLDER, RUNS_OLDER),
+    older_disabled=Step("disable", DONE, RUNS_OLDER, NOTHING),
 )
 
 
@@ -128,9 +132,15 @@ def test_a_livepatch_that_does_all_of_it_passes_all_of_it():
         ),
         pytest.param(
             MODIFIED,
-            {"enabled": {"outcome": STALLED, "reason": "it took too long."}},
-            "fixes_2 could not be enabled: it took too long.",
-            id="its transition does not end",
+            {"enabled": {"after": replace(RUNS_NEWER, unread=("printk",))}},
+            "the probe printk fails while fixes_2 is enabled.",
+            id="a probe fails",
+        ),
+        pytest.param(
+            MODIFIED,
+            {"enabled": {"log": ("BUG kmalloc-8: Object already free",)}},
+            "the kernel complained: BUG kmalloc-8: Object already free",
+            id="the kernel complains",
         ),
         pytest.param(
             TAKEN_OVER,
@@ -144,12 +154,6 @@ def test_a_livepatch_that_does_all_of_it_passes_all_of_it():
             {"replaced": {"after": replace(HAS_REPLACED, patches=(installed(OLDER), NEWER))}},
             "the kernel shows fixes_1 and fixes_2, not fixes_2 alone",
             id="it does not replace",
-        ),
-        pytest.param(
-            TAKEN_OVER,
-            {"older_enabled": {"outcome": REFUSED, "reason": "the kernel said ENOMEM."}},
-            "fixes_1 could not be enabled: the kernel said ENOMEM.",
-            id="there is nothing to replace",
         ),
         pytest.param(
             RESTORED,
@@ -194,6 +198,12 @@ def test_a_livepatch_that_does_all_of_it_passes_all_of_it():
             id="a reversal loses the older one",
         ),
         pytest.param(
+            REPLACEMENT_REVERSED,
+            {"older_disabled": {"after": reading("0 4 1 7")}},
+            "once fixes_1 was put back and then disabled, printk shows '0 4 1 7', and before",
+            id="a reversal frees what the older one restores by",
+        ),
+        pytest.param(
             CLEANED_UP,
             {"load_failed": {"after": reading("9 4 1 7")}},
             "printk shows '9 4 1 7', and before '4 4 1 7'.",
@@ -230,6 +240,75 @@ def test_at_a_higher_version_the_data_may_be_others():
     assert row(TAKEN_OVER, but(replaced={"after": newer})).outcome == PASSED
 
 
+def test_at_the_same_version_the_modification_may_be_taken_over_as_it_is():
+    alone = reading("9 4 1 7", installed(SAME, "cc"))
+    newer = reading(WITH_OLDER, installed(SAME, "aa"))
+    seen = but(enabled={"after": alone}, replaced={"after": newer})
+    assert row(TAKEN_OVER, seen, SAME).outcome == PASSED
+
+
+def test_a_state_that_is_modified_only_while_replacing_is_not_modified():
+    def two(first, second, *patches):
+        return reading("", *patches, probes=(("first", first), ("second", second)))
+
+    nothing, older = two("0", "0"), two("1", "0", *RUNS_OLDER.patches)
+    seen = Observations(
+        enabled=Step("enable", DONE, nothing, two("0", "2", *RUNS_NEWER.patches)),
+        older_enabled=Step("enable", DONE, nothing, older),
+        replaced=Step("replace", DONE, older, two("1", "2", *HAS_REPLACED.patches)),
+    )
+    assert "first shows the same output as before" in row(MODIFIED, seen).reason
+    assert row(MODIFIED, seen).outcome == FAILED
+    assert row(TAKEN_OVER, seen).outcome == PASSED
+
+
+@pytest.mark.parametrize(
+    ("step", "scenario", "name"),
+    [
+        ({"enabled": {"outcome": STALLED, "reason": "blocked."}}, MODIFIED, "fixes_2"),
+        ({"replaced": {"outcome": STALLED, "reason": "blocked."}}, TAKEN_OVER, "fixes_2"),
+        ({"older_enabled": {"outcome": REFUSED, "reason": "blocked."}}, TAKEN_OVER, "fixes_1"),
+    ],
+)
+def test_what_the_livepatch_is_not_to_blame_for_has_neither_passed_nor_failed(step, scenario, name):
+    found = row(scenario, but(**step))
+    assert (found.outcome, found.reason) == (
+        NOT_APPLICABLE,
+        "%s could not be enabled: blocked." % name,
+    )
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "outcome", "words"),
+    [
+        ({"vmlinux": ("pre_patch",), "ext4": ()}, PASSED, "as before."),
+        ({"vmlinux": (), "ext4": ("pre_patch",)}, NOT_APPLICABLE, "before the pre_patch() of ext4"),
+        (
+            {"vmlinux": ("pre_patch",), "ext4": ("pre_patch",)},
+            PASSED,
+            "as before. The error came before the pre_patch() of ext4.",
+        ),
+        ({"vmlinux": ("pre_patch",), "absent": ("pre_patch",)}, PASSED, "as before."),
+    ],
+)
+def test_an_error_proves_nothing_of_a_pre_patch_that_has_not_run(callbacks, outcome, words):
+    objects = tuple(
+        Object(name, (Function("f"),), kinds, name != "absent") for name, kinds in callbacks.items()
+    )
+    shown = replace(installed(NEWER, "cc", "dd"), objects=objects)
+    seen = but(enabled={"after": reading(WITH_NEWER, shown)})
+    found = row(CLEANED_UP, seen, replace(NEWER, objects=objects))
+    assert found.outcome == outcome and words in found.reason
+
+
+def test_an_error_while_replacing_must_be_cleaned_up_too():
+    error = {"outcome": REFUSED, "reason": "ENOMEM.", "log": FAILED_LATE}
+    seen = but(replaced=dict(error, after=replace(RUNS_OLDER, probes=NOTHING.probes)))
+    assert row(CLEANED_UP, seen).outcome == FAILED
+    assert row(CLEANED_UP, but(replaced=dict(error, after=RUNS_OLDER))).outcome == PASSED
+    assert row(REPLACEMENT_REVERSED, seen).outcome == NOT_APPLICABLE
+
+
 def test_what_alone_modifies_nothing_must_still_show_a_modification_over_the_older_one():
     alone = {"after": replace(RUNS_NEWER, probes=NOTHING.probes)}
     assert row(TAKEN_OVER, but(enabled=alone)).outcome == PASSED
@@ -243,7 +322,9 @@ def test_without_an_older_livepatch_its_rows_are_not_applicable():
         older_enabled=None,
         replaced=None,
         replacement_disabled=None,
+        older_again=None,
         replacement_reversed=None,
+        older_disabled=None,
     )
     found = outcomes(alone, older=None)
     assert found.pop(TAKEN_OVER) == found.pop(REPLACEMENT_REVERSED) == NOT_APPLICABLE
@@ -322,6 +403,7 @@ def test_what_is_restored_one_way_only_says_so():
         pytest.param(WITH_NEWER, FAILED_LATE, FAILED, id="it does not"),
         pytest.param(ORIGINAL, (), NOT_APPLICABLE, id="no callback has run"),
         pytest.param(ORIGINAL, None, NOT_APPLICABLE, id="whether one has run can't be told"),
+        pytest.param(WITH_NEWER, None, FAILED, id="whoever it was, it does not"),
     ],
 )
 def test_one_that_cannot_be_enabled_is_judged_by_what_its_own_error_leaves(printk, log, outcome):
