@@ -14,6 +14,7 @@ from types import FrameType
 
 from . import board, lab
 from .errors import LabError
+from .kernel import KERNELS
 
 COMMAND_SECONDS = 15
 
@@ -25,6 +26,12 @@ def _boards(text: str) -> list[str]:
     except LabError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return names
+
+
+def _architecture(text: str) -> str:
+    if text not in KERNELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(KERNELS)}.")
+    return text
 
 
 def _directory(text: str) -> Path:
@@ -52,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NAME,...",
             help="MODEL-ANYTHING, or MODEL-stock without livepatching (default: %(default)s)",
         )
+        command.add_argument(
+            "--arch",
+            type=_architecture,
+            default=os.environ.get("LAB_ARCH") or "amd64",
+            metavar="ARCH",
+            help=f"{' or '.join(KERNELS)}; LAB_ARCH in the environment does the same "
+            "(default: %(default)s)",
+        )
     for command in (up, down, status, ssh):
         command.add_argument(
             "--dir", type=_directory, required=True, help="where the lab is described"
@@ -67,16 +82,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(names: Sequence[str], command: Sequence[str]) -> int:
+def _run(names: Sequence[str], arch: str, command: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="lab-") as name:
         directory = Path(name)
         try:
-            lab.up(names, directory, dies_with_us=True)
+            lab.up(names, arch, directory, dies_with_us=True)
             inventory = str(directory / "inventory.yml")
             return _child(
                 command,
                 os.environ
-                | {"LAB_DIR": name, "LAB_INVENTORY": inventory, "ANSIBLE_INVENTORY": inventory},
+                | {
+                    "LAB_ARCH": arch,
+                    "LAB_DIR": name,
+                    "LAB_INVENTORY": inventory,
+                    "ANSIBLE_INVENTORY": inventory,
+                },
             )
         finally:
             # A second Ctrl-C must not leave boards behind.
@@ -120,12 +140,12 @@ def main() -> int:
     try:
         match arguments.command:
             case "build":
-                lab.build(arguments.boards)
+                lab.build(arguments.boards, arguments.arch)
             case "up":
-                lab.up(arguments.boards, arguments.dir)
+                lab.up(arguments.boards, arguments.arch, arguments.dir)
                 print(arguments.dir / "inventory.yml")
             case "run":
-                return _run(arguments.boards, arguments.argv)
+                return _run(arguments.boards, arguments.arch, arguments.argv)
             case "down":
                 lab.down(arguments.dir)
             case "status":

@@ -9,21 +9,21 @@ from . import cache
 from .system import System
 from .tools import say, tool
 
-EMULATION = ("-accel", "tcg,thread=multi", "-cpu", "max")
-KVM = ("-accel", "kvm", "-cpu", "host")
-
 # Long for a KVM that works. Nested virtualisation can offer a /dev/kvm under which guests hang for
 # ever, or that refuses them at once.
 PROOF_SECONDS = 6
 
 
 def accelerator(system: System) -> tuple[str, ...]:
+    machine = system.kernel.machine
+    if not machine.kvm:
+        return machine.emulation
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     verdict = cache.home() / f"kvm-{boot_id}"
     try:
         open("/dev/kvm", "r+b", buffering=0).close()
     except OSError:
-        return EMULATION
+        return machine.emulation
     if not verdict.exists():
         proved = _boots_under_kvm(system)
         say(
@@ -32,14 +32,15 @@ def accelerator(system: System) -> tuple[str, ...]:
             else "no guest boots under this machine's KVM: emulating"
         )
         verdict.write_text("yes" if proved else "no")
-    return KVM if verdict.read_text() == "yes" else EMULATION
+    return machine.kvm if verdict.read_text() == "yes" else machine.emulation
 
 
 def _boots_under_kvm(system: System) -> bool:
+    machine = system.kernel.machine
     with subprocess.Popen(
         [
-            tool(system.kernel.qemu),
-            *KVM,
+            tool(machine.qemu),
+            *machine.kvm,
             "-nodefaults",
             "-no-user-config",
             "-display",
@@ -54,7 +55,7 @@ def _boots_under_kvm(system: System) -> bool:
             "-initrd",
             system.initramfs,
             "-append",
-            "console=ttyS0 quiet lab_only_kernel=1",
+            f"console={machine.console} quiet lab_only_kernel=1",
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LabError
-from .kernel import LIVEPATCH, STOCK, Kernel
+from .kernel import KERNELS, Kernel
 from .system import System
 from .tools import tool
 
@@ -56,8 +56,9 @@ def cpus(name: str) -> int:
     return 2 if model(name) == "orangepi5plus" else 1
 
 
-def kernel(name: str) -> Kernel:
-    return STOCK if name == f"{model(name)}-stock" else LIVEPATCH
+def kernel(name: str, arch: str) -> Kernel:
+    kernels = KERNELS[arch]
+    return kernels.stock if name == f"{model(name)}-stock" else kernels.livepatch
 
 
 def console(directory: Path, name: str) -> Path:
@@ -82,8 +83,9 @@ def start(
     dies_with_us: bool,
 ) -> Board:
     """Call it from the main thread, whose death is what PR_SET_PDEATHSIG is about."""
+    machine = system.kernel.machine
     command: list[str | Path] = [
-        tool(system.kernel.qemu),
+        tool(machine.qemu),
         *accelerator,
         "-nodefaults",
         "-no-user-config",
@@ -98,17 +100,19 @@ def start(
         "-initrd",
         system.initramfs,
         "-append",
-        f"console=ttyS0 quiet board={name}",
+        f"quiet console={machine.console} board={name}",
         "-chardev",
         f"file,id=console,append=on,path={_comma(console(directory, name))}",
         "-serial",
         "chardev:console",
         "-drive",
-        f"file={_comma(system.disk)},format=raw,if=virtio,snapshot=on",
+        f"file={_comma(system.disk)},format=raw,if=none,id=disk,snapshot=on",
+        "-device",
+        f"{machine.disk},drive=disk",
         "-netdev",
         f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
         "-device",
-        "virtio-net-pci,netdev=net,romfile=",
+        f"{machine.network},netdev=net",
     ]
     with open(console(directory, name), "wb") as log:
         guest = subprocess.Popen(

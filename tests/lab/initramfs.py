@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import LabError
@@ -10,9 +11,6 @@ from .packages import extract
 from .tools import run
 
 INIT = Path(__file__).with_name("files") / "initramfs-init"
-
-# Enough for the disk and the network; modules.dep says what these need in turn.
-DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net", "crc32c_generic", "ext4")
 
 # The rest of the kernel's 300 MB of modules drive hardware that no guest has.
 MODULE_FOLDERS = (
@@ -25,7 +23,7 @@ MODULE_FOLDERS = (
     "fs/*.ko*",
     "lib",
     "net/core",
-    "arch/x86/crypto",
+    "arch/*/crypto",
 )
 
 
@@ -42,7 +40,7 @@ def unpack_kernel(packages: Path, work: Path) -> str:
     return release
 
 
-def pack_initramfs(root: Path, work: Path, release: str) -> None:
+def pack_initramfs(root: Path, work: Path, release: str, drivers: Sequence[str]) -> None:
     tree = work / "kernel" / "initramfs"
     for name in ("bin", "dev", "modules", "root"):
         (tree / name).mkdir(parents=True)
@@ -50,7 +48,7 @@ def pack_initramfs(root: Path, work: Path, release: str) -> None:
     (tree / "bin/sh").symlink_to("busybox")
     shutil.copy(INIT, tree / "init")
     modules = work / "kernel/lib/modules" / release
-    order = _load_order(modules / "modules.dep")
+    order = _load_order(modules / "modules.dep", drivers)
     for path in order:
         shutil.copy(modules / path, tree / "modules")
     (tree / "modules/order").write_text("".join(f"{Path(path).name}\n" for path in order))
@@ -59,14 +57,14 @@ def pack_initramfs(root: Path, work: Path, release: str) -> None:
     run("cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet", "-F", archive, cwd=tree, stdin=listing)
 
 
-def _load_order(modules_dep: Path) -> list[str]:
+def _load_order(modules_dep: Path, drivers: Sequence[str]) -> list[str]:
     needs = {
         path: deps.split()
         for path, deps in (line.split(":", 1) for line in modules_dep.read_text().splitlines())
     }
     path_of = {Path(path).name.split(".")[0].replace("-", "_"): path for path in needs}
     order: list[str] = []
-    for driver in DRIVERS:
+    for driver in drivers:
         if driver not in path_of:
             raise LabError(
                 f"The kernel's package has no module {driver}, which a board needs to boot."

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
-from . import cache
+from . import cache, kbuild
 from .system import System
 from .tools import run, step
 
@@ -33,12 +32,9 @@ def _build(system: System, sources: list[Path], work: Path) -> None:
         shutil.copy(source, tree)
     headers = system.headers / "usr/src" / f"linux-headers-{system.release}"
     with step(f"livepatches for {system.release}"):
-        # Debian's headers ask for the kernel's own compiler, which another release doesn't have.
         # Debug information would make a module twenty times as long to copy to a board.
-        options = f"M={tree} -j{os.cpu_count()} CC=gcc KCFLAGS=-g0".split()
-        # A make that runs the lab would hand its own options and job server down.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-        run("make", "-C", headers, *options, "modules", env=env)
+        options = (f"M={tree}", "KCFLAGS=-g0", "modules")
+        run(*kbuild.command(system.kernel, headers, *options), env=kbuild.environment())
     for module in tree.glob("*.ko"):
         module.rename(work / module.name)
     shutil.rmtree(tree)

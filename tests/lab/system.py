@@ -70,7 +70,7 @@ def _build(kernel: Kernel, work: Path) -> None:
     # Before the long work, not in its middle.
     for name in ("gcc", "make", "mkfs.ext4", "fakeroot", "cpio", "depmod", "ssh-keygen"):
         tool(name)
-    tool(kernel.qemu)
+    tool(kernel.machine.qemu)
     root, packages = work / "root", work / "packages"
     packages.mkdir()
     with step(f"packages of {kernel.name}"):
@@ -82,7 +82,7 @@ def _build(kernel: Kernel, work: Path) -> None:
         merge_usr(root)
         compiled = pool.submit(compile_python, root)
         release = unpacked.result()
-        pack_initramfs(root, work, release)
+        pack_initramfs(root, work, release, kernel.drivers)
         configure(root, work, release)
         compiled.result()
         headers.result()
