@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .device_tree import device_tree
 from .errors import LabError
 from .kernel import KERNELS, Kernel
 from .system import System
@@ -84,7 +85,7 @@ def start(
 ) -> Board:
     """Call it from the main thread, whose death is what PR_SET_PDEATHSIG is about."""
     machine = system.kernel.machine
-    command: list[str | Path] = [
+    hardware = [
         tool(machine.qemu),
         *accelerator,
         "-nodefaults",
@@ -95,6 +96,11 @@ def start(
         "512",
         "-smp",
         str(cpus(name)),
+    ]
+    command: list[str | Path] = [*hardware]
+    if machine.device_tree:
+        command += ["-dtb", device_tree(hardware, model(name), directory / f"{name}.dtb")]
+    command += [
         "-kernel",
         system.image,
         "-initrd",

@@ -28,16 +28,21 @@ MODULE_FOLDERS = (
 
 
 def unpack_kernel(packages: Path, work: Path) -> str:
-    (package,) = packages.glob("linux-image-*.deb")
     tree = work / "kernel"
-    folders = [f"./lib/modules/*/kernel/{folder}" for folder in MODULE_FOLDERS]
-    extract(package, tree, "./boot/*", "./lib/modules/*/modules.*", *folders)
+    if not tree.exists():
+        _unpack_package(packages, tree)
     (image,) = tree.glob("boot/vmlinuz-*")
     release = image.name.removeprefix("vmlinuz-")
     run("depmod", "-b", tree, release)
     shutil.copy(image, work / "vmlinuz")
     (work / "release").write_text(release + "\n")
     return release
+
+
+def _unpack_package(packages: Path, tree: Path) -> None:
+    (package,) = packages.glob("linux-image-*.deb")
+    folders = [f"./lib/modules/*/kernel/{folder}" for folder in MODULE_FOLDERS]
+    extract(package, tree, "./boot/*", "./lib/modules/*/modules.*", *folders)
 
 
 def pack_initramfs(root: Path, work: Path, release: str, drivers: Sequence[str]) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Machine:
-    """An architecture, as Linux, the compiler and QEMU each call it."""
+    """An architecture, as Debian, Linux, the compiler and QEMU each call it."""
 
+    debian: str
     linux: str
     cross_compile: str
     qemu: str
@@ -17,9 +18,11 @@ class Machine:
     console: str
     disk: str
     network: str
+    device_tree: bool
 
 
 PC = Machine(
+    debian="amd64",
     linux="x86",
     cross_compile="",
     qemu="qemu-system-x86_64",
@@ -28,6 +31,21 @@ PC = Machine(
     console="ttyS0",
     disk="virtio-blk-pci",
     network="virtio-net-pci,romfile=",
+    device_tree=False,
+)
+
+# The Cortex-A76 is the big core of an Orange Pi 5. KVM can't offer it, so it is always emulated.
+VIRT = Machine(
+    debian="arm64",
+    linux="arm64",
+    cross_compile="aarch64-linux-gnu-",
+    qemu="qemu-system-aarch64",
+    emulation=("-accel", "tcg,thread=multi", "-machine", "virt", "-cpu", "cortex-a76"),
+    kvm=(),
+    console="ttyAMA0",
+    disk="virtio-blk-device",
+    network="virtio-net-device",
+    device_tree=True,
 )
 
 
@@ -41,9 +59,13 @@ class Kernel:
     # What stands between the initramfs and the disk and the network. modules.dep says what these
     # need in turn.
     drivers: tuple[str, ...]
+    # The suite of a package of sources, where the lab builds the kernel itself.
+    source_suite: str = ""
 
     @property
     def name(self) -> str:
+        if self.source_suite:
+            return f"{self.suite}-{self.arch}-livepatch"
         return f"{self.suite}-{self.package.removeprefix('linux-image-')}"
 
     @property
@@ -80,6 +102,26 @@ KERNELS = {
             package="linux-image-686",
             livepatch=False,
             drivers=("virtio_pci", *DRIVERS),
+        ),
+    ),
+    "arm64": Kernels(
+        # Debian's own leave LIVEPATCH unset.
+        livepatch=Kernel(
+            machine=VIRT,
+            suite="bookworm",
+            arch="arm64",
+            package="linux-source",
+            livepatch=True,
+            drivers=(),
+            source_suite="trixie-backports",
+        ),
+        stock=Kernel(
+            machine=VIRT,
+            suite="bookworm",
+            arch="arm64",
+            package="linux-image-arm64",
+            livepatch=False,
+            drivers=("virtio_mmio", *DRIVERS),
         ),
     ),
 }

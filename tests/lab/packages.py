@@ -17,20 +17,42 @@ PACKAGES = (
 
 
 def download(kernel: Kernel, root: Path, packages: Path) -> None:
-    hook = [str(FETCH), str(packages), kernel.package]
-    if kernel.livepatch:
-        hook.append(kernel.headers_package)
+    hooks = []
+    if not kernel.source_suite:
+        headers = [kernel.headers_package] if kernel.livepatch else []
+        hooks.append(_fetch(packages, kernel.package, *headers))
+    _unpack(kernel.suite, kernel.arch, root, f"--include={PACKAGES}", *hooks)
+
+
+def download_source(kernel: Kernel, work: Path, packages: Path) -> None:
+    _unpack(kernel.source_suite, kernel.arch, work / "empty", _fetch(packages, kernel.package))
+
+
+def download_python(kernel: Kernel, root: Path) -> None:
+    """The board's interpreter, for this machine's processor."""
+    here = run("dpkg", "--print-architecture").strip()
+    _unpack(kernel.suite, here, root, "--include=python3")
+
+
+def runs_here(kernel: Kernel) -> bool:
+    return run("dpkg", "--print-architecture").strip() == kernel.machine.debian
+
+
+def _fetch(packages: Path, *names: str) -> str:
+    return f"--extract-hook={shlex.join([str(FETCH), str(packages), *names])}"
+
+
+def _unpack(suite: str, arch: str, root: Path, *options: str) -> None:
     run(
         "mmdebstrap",
         "--variant=extract",
         "--mode=chrootless",
-        f"--architectures={kernel.arch}",
+        f"--architectures={arch}",
         # Point releases alone: what comes in between would change under a cache whose key can't
         # tell, and mirrors of it are the ones found half synchronised.
-        f'--setup-hook=sed -i /{kernel.suite}-/d "$1"/etc/apt/sources.list',
-        f"--include={PACKAGES}",
-        f"--extract-hook={shlex.join(hook)}",
-        kernel.suite,
+        f'--setup-hook=sed -i /{suite}-/d "$1"/etc/apt/sources.list',
+        *options,
+        suite,
         root,
     )
 

@@ -23,12 +23,15 @@ def merge_usr(root: Path) -> None:
             source.symlink_to(f"usr/{name}")
 
 
-def compile_python(root: Path) -> None:
-    """By the board's own interpreter, here: an emulated processor would take minutes."""
+def compile_python(root: Path, interpreter: Path) -> None:
+    """By the board's own interpreter, here: an emulated processor would take minutes.
+
+    `interpreter` is the root that has it for this machine's processor.
+    """
     (library,) = root.glob("usr/lib/python3.*/")
-    (loader,) = root.glob("usr/lib/*-linux-gnu/ld-linux*.so.*")
-    env = {"PYTHONHOME": str(root / "usr"), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-    python = (str(loader), "--library-path", loader.parent, root / "usr/bin" / library.name)
+    (loader,) = interpreter.glob("usr/lib/*-linux-gnu/ld-linux*.so.*")
+    env = {"PYTHONHOME": str(interpreter / "usr"), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    python = (str(loader), "--library-path", loader.parent, interpreter / "usr/bin" / library.name)
     options = ("-q", "--invalidation-mode", "unchecked-hash", "-s", root, "-p", "/")
     run(*python, "-m", "compileall", *options, library, env=env)
 

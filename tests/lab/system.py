@@ -11,14 +11,15 @@ from pathlib import Path
 from . import cache
 from .initramfs import pack_initramfs, unpack_kernel
 from .kernel import Kernel
-from .packages import download, extract
+from .linux import CONFIG, linux
+from .packages import download, download_python, extract, runs_here
 from .root import compile_python, configure, merge_usr
 from .tools import run, step, tool
 
 HERE = Path(__file__).parent
 RECIPE = (
     *(HERE / name for name in ("system.py", "packages.py", "initramfs.py", "root.py")),
-    *sorted((HERE / "files").iterdir()),
+    *sorted(path for path in (HERE / "files").iterdir() if path != CONFIG),
 )
 
 DISK_SIZE = "1G"
@@ -60,13 +61,14 @@ class System:
 
 def system(kernel: Kernel) -> System:
     """Call it with the cache locked."""
-    key = cache.digest(kernel, *RECIPE)
+    built = linux(kernel) if kernel.source_suite else None
+    key = cache.digest(kernel, built and built.name, *RECIPE)
     return System(
-        kernel, cache.entry(f"system-{kernel.name}", key, lambda work: _build(kernel, work))
+        kernel, cache.entry(f"system-{kernel.name}", key, lambda work: _build(kernel, built, work))
     )
 
 
-def _build(kernel: Kernel, work: Path) -> None:
+def _build(kernel: Kernel, built: Path | None, work: Path) -> None:
     # Before the long work, not in its middle.
     for name in ("gcc", "make", "mkfs.ext4", "fakeroot", "cpio", "depmod", "ssh-keygen"):
         tool(name)
@@ -75,19 +77,27 @@ def _build(kernel: Kernel, work: Path) -> None:
     packages.mkdir()
     with step(f"packages of {kernel.name}"):
         download(kernel, root, packages)
+        interpreter = root
+        if not runs_here(kernel):
+            interpreter = work / "interpreter"
+            download_python(kernel, interpreter)
+            merge_usr(interpreter)
+    if built:
+        for name in ("kernel", "headers"):
+            run("cp", "-al", built / name, work / name)
     with step(f"kernel, headers and disk of {kernel.name}"), ThreadPoolExecutor() as pool:
         _keys(work)
         unpacked = pool.submit(unpack_kernel, packages, work)
         headers = pool.submit(_unpack_headers, packages, work)
         merge_usr(root)
-        compiled = pool.submit(compile_python, root)
+        compiled = pool.submit(compile_python, root, interpreter)
         release = unpacked.result()
         pack_initramfs(root, work, release, kernel.drivers)
         configure(root, work, release)
         compiled.result()
         headers.result()
         _disk(root, work)
-    for leftover in (root, packages, work / "kernel"):
+    for leftover in {root, packages, interpreter, work / "kernel"}:
         shutil.rmtree(leftover)
 
 

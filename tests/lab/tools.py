@@ -14,9 +14,12 @@ from .errors import LabError
 
 # Where a package isn't named as its tool is.
 PACKAGE_OF = {
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
+    "fdtput": "device-tree-compiler",
     "mkfs.ext4": "e2fsprogs",
+    "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
@@ -45,7 +48,7 @@ def tool(name: str) -> str:
     if not found:
         raise LabError(
             f"{name} is missing: install the package {PACKAGE_OF.get(name, name)} "
-            "(tests/lab/apt-packages.txt lists all that the lab needs)."
+            "(tests/lab/apt-packages*.txt list all that the lab needs)."
         )
     return found
 
