@@ -3,6 +3,11 @@
 DEMO := tests/setup.sh demo
 TEST := tests/setup.sh test
 
+# `make demo ARCH=arm64`, say. People who build kernels may have another ARCH in their environment.
+ifeq ($(origin ARCH),command line)
+export LAB_ARCH := $(ARCH)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit sanity molecule agreement benchmark clean
 

@@ -99,6 +99,10 @@ case $use in
     *) fail "usage: $0 demo|test COMMAND [ARGUMENT...]" ;;
 esac
 
+if [[ ${LAB_ARCH-} == arm64 ]]; then
+    packages+=(tests/lab/apt-packages-arm64.txt)
+fi
+
 cd "$repo"
 mkdir -p "$cache"
 install_packages "${packages[@]}"
