@@ -97,7 +97,8 @@ def _build(kernel: Kernel, built: Path | None, work: Path) -> None:
         compiled.result()
         headers.result()
         _disk(root, work)
-    for leftover in {root, packages, interpreter, work / "kernel"}:
+    # The interpreter's is the board's own where that runs here.
+    for leftover in dict.fromkeys((root, packages, interpreter, work / "kernel")):
         shutil.rmtree(leftover)
 
 
