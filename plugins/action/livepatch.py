@@ -12,10 +12,11 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.image import pack
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import module_image
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
+    BoardAction,
+    packed,
+)
 
 
 class ActionModule(BoardAction):
@@ -34,11 +35,11 @@ class ActionModule(BoardAction):
         args["_candidate"] = file_to_json(candidate)
         catalog = None if args["remote_src"] else os.path.dirname(candidate.path)
         if args["_update_expected"] and not self._task.check_mode:
-            args["_image"] = pack(module_image(data))
+            args["_image"] = packed(data)
         result = self.ask("livepatch", args, task_vars, catalog)
         needed = result.pop("_images_needed", None)
         if needed is not None:
-            args["_image"] = pack(module_image(data))
+            args["_image"] = packed(data)
             args["_images"] = self.images(needed, catalog, task_vars)
             result = self.ask("livepatch", args, task_vars, catalog)
             if "_images_needed" in result:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.image import pack
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import module_image
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
+    BoardAction,
+    packed,
+)
 
 
 class ActionModule(BoardAction):
@@ -30,5 +31,5 @@ class ActionModule(BoardAction):
                     {"src": args[which], "remote_src": False}, task_vars
                 )
                 args["_" + which] = file_to_json(file)
-                args["_%s_image" % which] = pack(module_image(data))
+                args["_%s_image" % which] = packed(data)
         return self.ask("livepatch_conformance", args, task_vars)

@@ -18,6 +18,7 @@ from typing import Any, Callable
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs
 from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import transition_of
 from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import wait_until
 
 # As long as a user waits without wondering, in seconds.
@@ -112,14 +113,13 @@ def wait(store: BootStore, job: str, seconds: float) -> dict[str, Any] | None:
 
 def progress() -> str:
     """What the board waits for, in one line."""
-    for name in sysfs.livepatch_names() or ():
-        patch = sysfs.read_livepatch(name)
-        if patch is not None and patch.transition:
-            direction = "patching" if patch.enabled else "unpatching"
-            tasks = sysfs.blocking_tasks(direction)
-            waits = " and waits for %s" % sysfs.task_names(tasks) if tasks else ""
-            return "%s is in transition (%s)%s" % (name, direction, waits)
-    return "no livepatch is in transition; another run may be at work on the board"
+    shown = map(sysfs.read_livepatch, sysfs.livepatch_names() or ())
+    found = transition_of(patch for patch in shown if patch is not None)
+    if found is None:
+        return "no livepatch is in transition; another run may be at work on the board"
+    tasks = sysfs.blocking_tasks(found.direction)
+    waits = " and waits for %s" % sysfs.task_names(tasks) if tasks else ""
+    return "%s is in transition (%s)%s" % (found.patch, found.direction, waits)
 
 
 def _result(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -29,9 +29,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     SOURCES,
     Board,
     ShapeError,
-    Transition,
     livepatch_from_json,
     livepatch_to_json,
+    transition_of,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import wait_until
@@ -66,14 +66,7 @@ def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
         ),
         patches=tuple(patches),
         states_source=source,
-        transition=next(
-            (
-                Transition(patch.name, "patching" if patch.enabled else "unpatching")
-                for patch in patches
-                if patch.transition
-            ),
-            None,
-        ),
+        transition=transition_of(patches),
         leftover=leftover,
         modules_disabled=sysfs.read_text("/proc/sys/kernel/modules_disabled") == "1",
         signatures_enforced=_signatures_enforced(),

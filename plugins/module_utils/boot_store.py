@@ -103,10 +103,10 @@ class BootStore:
         """Forget whatever was put under such a name that long ago."""
         now = time.time()
         for name in os.listdir(self.directory):
+            path = self._path(name)
             with suppress(OSError):
-                old = now - os.lstat(self._path(name)).st_mtime > seconds
-                if name.startswith(prefix) and old:
-                    os.unlink(self._path(name))
+                if name.startswith(prefix) and now - os.lstat(path).st_mtime > seconds:
+                    os.unlink(path)
 
     @contextmanager
     def lock(self, timeout: float) -> Iterator[None]:

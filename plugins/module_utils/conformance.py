@@ -220,7 +220,7 @@ def _taken_over(newer: Livepatch, older: Livepatch | None, seen: Observations) -
     """Take over or update the modification that a livepatch being replaced has done."""
     if older is None:
         return Verdict(NOT_APPLICABLE, "no older livepatch was given.")
-    unable = _why_not_replaced(newer, older, seen)
+    unable = _why_not_replaced(newer, seen)
     if unable is not None:
         return unable
     original, step = seen.older_enabled, seen.replaced
@@ -325,7 +325,7 @@ def _replacement_reversed(newer: Livepatch, older: Livepatch | None, seen: Obser
     """Restore the previous state, which the livepatch being replaced made, likewise."""
     if older is None:
         return Verdict(NOT_APPLICABLE, "no older livepatch was given.")
-    unable = _why_not_replaced(newer, older, seen)
+    unable = _why_not_replaced(newer, seen)
     if unable is not None:
         return unable
     if _refused(seen.replaced):
@@ -429,7 +429,7 @@ def _why_not_enabled(newer: Livepatch, seen: Observations) -> Verdict | None:
     return None
 
 
-def _why_not_replaced(newer: Livepatch, older: Livepatch, seen: Observations) -> Verdict | None:
+def _why_not_replaced(newer: Livepatch, seen: Observations) -> Verdict | None:
     unable = _why_not_enabled(newer, seen)
     cumulative = is_cumulative(newer, seen.enabled)
     if unable is not None or cumulative:

@@ -250,11 +250,11 @@ class ConformanceRun:
         if result.outcome == "completed":
             self._settle()
             return
-        blocking = ["%s[%d]" % (task.comm, task.tid) for task in result.blocking[:5]]
+        blocking = sysfs.task_names(result.blocking)
         raise _NotDone(
             STALLED,
             "its transition did not end within %g seconds%s."
-            % (self.timeout, ", blocked by %s" % ", ".join(blocking) if blocking else ""),
+            % (self.timeout, ", blocked by %s" % blocking if blocking else ""),
         )
 
     def _init(self, name: str) -> None:

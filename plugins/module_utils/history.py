@@ -18,9 +18,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store impo
     StoreError,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    MAX_ITEMS,
     Board,
     ShapeError,
+    bounded_list,
     livepatch_from_json,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
@@ -96,7 +96,7 @@ def remember_stack(
 
 def stack_from_json(value: Any) -> tuple[Build, ...]:
     """A stack out of one that history_to_json() made.  Raises ShapeError."""
-    return tuple(map(_build, _list(value, "a stack", MAX_ITEMS)))
+    return tuple(map(_build, bounded_list(value, "a stack")))
 
 
 def history_to_json(history: Sequence[tuple[Build, ...]]) -> list[list[dict[str, Any]]]:
@@ -106,7 +106,7 @@ def history_to_json(history: Sequence[tuple[Build, ...]]) -> list[list[dict[str,
 
 def history_from_json(value: Any) -> tuple[tuple[Build, ...], ...]:
     """The history out of what livepatch_info returned.  Raises ShapeError."""
-    return tuple(stack_from_json(stack) for stack in _list(value, "history", MAX_STACKS))
+    return tuple(stack_from_json(stack) for stack in bounded_list(value, "history", MAX_STACKS))
 
 
 def _stack(
@@ -144,9 +144,3 @@ def _build(value: Any) -> Build:
     if params is not None and (not isinstance(params, str) or len(params) > MAX_PARAMS):
         raise ShapeError("params must be text of at most %d characters" % MAX_PARAMS)
     return Build(patch.name, patch.build_id, patch.srcversion, params)
-
-
-def _list(value: Any, what: str, limit: int) -> Sequence[Any]:
-    if not isinstance(value, (list, tuple)) or len(value) > limit:
-        raise ShapeError("%s must be a list of at most %d items" % (what, limit))
-    return value

@@ -11,7 +11,7 @@ raises ShapeError, whose message is one sentence.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Mapping, Sequence, TypeVar
+from typing import Any, Callable, Iterable, Mapping, Sequence, TypeVar
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     UINT_MAX,
@@ -69,6 +69,14 @@ class Transition:
 
     patch: str
     direction: str
+
+
+def transition_of(patches: Iterable[Livepatch]) -> Transition | None:
+    """The one transition that these livepatches show; the kernel allows no second one."""
+    for patch in patches:
+        if patch.transition:
+            return Transition(patch.name, "patching" if patch.enabled else "unpatching")
+    return None
 
 
 @dataclass(frozen=True)
@@ -294,10 +302,14 @@ def _optional(value: Mapping[str, Any], key: str, read: Callable[..., T]) -> T |
 
 
 def _tuple(value: Mapping[str, Any], key: str, read: Callable[[Any], T]) -> tuple[T, ...]:
-    items = value.get(key)
-    if not isinstance(items, (list, tuple)) or len(items) > MAX_ITEMS:
-        raise ShapeError("%s must be a list of at most %d items" % (key, MAX_ITEMS))
-    return tuple(read(item) for item in items)
+    return tuple(read(item) for item in bounded_list(value.get(key), key))
+
+
+def bounded_list(value: Any, what: str, limit: int = MAX_ITEMS) -> Sequence[Any]:
+    """The list as it is.  Raises ShapeError where it is none, or is longer than the limit."""
+    if not isinstance(value, (list, tuple)) or len(value) > limit:
+        raise ShapeError("%s must be a list of at most %d items" % (what, limit))
+    return value
 
 
 def _int(value: Mapping[str, Any], key: str, low: int, high: int) -> int:

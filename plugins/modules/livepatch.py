@@ -253,7 +253,11 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store impo
     BootStore,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import stack_from_json
-from ansible_collections.orangepi.livepatch.plugins.module_utils.image import ImageError, unpack
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import (
+    IMAGE,
+    ImageError,
+    unpack,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
     Failure,
     ImagesNeeded,
@@ -267,7 +271,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     livepatch_from_json,
 )
 
-IMAGE = dict(content=dict(type="str", no_log=True), sha256=dict(type="str"))
 MODULE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,63}\Z")
 
 

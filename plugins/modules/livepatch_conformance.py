@@ -165,7 +165,11 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance_run
     ConformanceError,
     ConformanceRun,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.image import ImageError, unpack
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import (
+    IMAGE,
+    ImageError,
+    unpack,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.probe import (
     ProbeError,
     probes_from_arguments,
@@ -175,7 +179,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     file_from_json,
 )
 
-IMAGE = dict(content=dict(type="str", no_log=True), sha256=dict(type="str"))
 PROBE = dict(name=dict(type="str", required=True), command=dict(type="raw", required=True))
 
 

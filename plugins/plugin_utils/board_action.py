@@ -163,7 +163,7 @@ class BoardAction(ActionBase):
         for file, data in self._stored(catalog, _texts(needed.get("paths")), task_vars):
             build_id = file.livepatch.build_id
             if build_id in missing:
-                images.append(dict(pack(module_image(data)), build_id=build_id))
+                images.append(dict(packed(data), build_id=build_id))
                 missing.discard(build_id)
             if not missing:
                 break
@@ -185,6 +185,11 @@ class BoardAction(ActionBase):
             with suppress(AnsibleActionFail, LivepatchFileError):
                 data = self.slurp(path, task_vars)
                 yield inspect(data, path), data
+
+
+def packed(data: bytes) -> dict[str, str]:
+    """A file's module for the way to the board, uncompressed as the kernel takes it."""
+    return pack(module_image(data))
 
 
 def _texts(value: Any) -> list[str]:

@@ -12,17 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.columns import columns
+
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines of aligned columns, scenario, outcome and why, and then every row's evidence."""
     cells = [("scenario", "outcome", "why")] + [
         (str(row["scenario"]), str(row["outcome"]), str(row["reason"])) for row in rows
     ]
-    widths = [max(len(line[column]) for line in cells) for column in range(2)]
-    lines = [
-        "%s  %s  %s" % (scenario.ljust(widths[0]), outcome.ljust(widths[1]), why)
-        for scenario, outcome, why in cells
-    ]
+    lines = columns(cells)
     for row in rows:
         if row["evidence"]:
             lines += ["", "%s: %s" % (row["scenario"], row["outcome"])]

@@ -23,6 +23,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     board_from_json,
     file_from_json,
 )
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.columns import columns
 
 # What a board's row says before its steps; and after them, where they changed it or did not.
 DONE = {"update": ("updated", "up to date"), "roll back": ("rolled back", "nothing to do")}
@@ -241,11 +242,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         )
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths)), line[4]]).rstrip()
-        for line in cells
-    ]
+    return columns(cells)
 
 
 def _because(what: str, answer: Mapping[str, Any]) -> str:

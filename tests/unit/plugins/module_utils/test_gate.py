@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate, same_build
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    Board,
     LivepatchFile,
     Transition,
     board_from_json,
@@ -29,6 +28,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     SystemState,
     conflicts,
 )
+from ansible_collections.orangepi.livepatch.tests.unit.plugins import boards
 
 RELEASE = "7.2.13-orangepi"
 CMDLINE = Object("vmlinux", (Function("cmdline_proc_show"),), ())
@@ -54,21 +54,13 @@ def installed(file, **changes):
 
 
 def a_board(*patches, **changes):
-    board = Board(
+    board = replace(
+        boards.a_board(),
         kernel_release=RELEASE,
         arch="aarch64",
-        kernel_build_id=None,
-        supported=True,
-        system_states=True,
-        reasons=(),
         model="Orange Pi 5 Plus",
         compatible=("xunlong,orangepi-5-plus", "rockchip,rk3588"),
         patches=patches,
-        states_source="kernel",
-        transition=None,
-        leftover=(),
-        modules_disabled=False,
-        signatures_enforced=False,
     )
     return replace(board, **changes)
 

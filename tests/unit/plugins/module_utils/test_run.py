@@ -24,11 +24,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
     Refused,
     Run,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    Board,
-    LivepatchFile,
-    Transition,
-)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import Transition
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Livepatch,
     SystemState,
@@ -36,15 +32,14 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
 from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import (
     TransitionResult,
 )
-
-RELEASE = "6.1.0-56-amd64"
+from ansible_collections.orangepi.livepatch.tests.unit.plugins import boards
 
 
 def a_file(version):
     patch = Livepatch(
         "fixes_%d" % version, True, (SystemState(1, version),), build_id="%02x" % version * 20
     )
-    return LivepatchFile(patch, "f.ko", "00" * 32, 1, RELEASE, RELEASE, "x86_64")
+    return boards.a_file(patch)
 
 
 V1, V2 = a_file(1), a_file(2)
@@ -70,21 +65,11 @@ class Kernel:
         self.patches.append(replace(file.livepatch, enabled=True, transition=False, **changes))
 
     def board(self, _store, _files=()):
-        return Board(
-            kernel_release=RELEASE,
-            arch="x86_64",
-            kernel_build_id=None,
-            supported=True,
-            system_states=True,
-            reasons=(),
-            model=None,
-            compatible=(),
+        return replace(
+            boards.a_board(),
             patches=tuple(self.patches),
-            states_source="kernel",
             transition=self.transition,
             leftover=tuple(self.leftover),
-            modules_disabled=False,
-            signatures_enforced=False,
         )
 
     def call(self, what, name):
