@@ -101,7 +101,7 @@ board:
     model:
       description: The model, V(null) on a machine without a device tree.
       type: str
-      sample: Orange Pi 5 Plus
+      sample: Xunlong Orange Pi 5 Plus
     compatible:
       description: The compatible strings, the most specific first.
       type: list

@@ -34,6 +34,19 @@ class RolloutError(ValueError):
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What catalog.yml says of a file.
+
+    number: its age, None where the file's name tells it; compatible: what the
+    boards are that it is for, in the words of their device trees, None where it
+    is for every board.
+    """
+
+    number: int | None = None
+    compatible: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What will happen to one board and why.
 
@@ -73,13 +86,10 @@ def plan(
     """
 
     def update(board: Board, candidates: Sequence[LivepatchFile]) -> Plan:
-        newest = pick(candidates, board, index)
+        entries = read_index(index, candidates)
+        newest = pick(candidates, board, entries)
         if newest is None:
-            reason = "no cumulative livepatch in the catalog is built for kernel %s (%s)" % (
-                board.kernel_release,
-                board.arch,
-            )
-            return Plan("nothing fits", reason)
+            return Plan("nothing fits", _why_nothing_fits(candidates, board, entries))
         name = newest.livepatch.name
         decision = gate(
             newest, board, unknown_states=unknown_states, allow_downgrade=allow_downgrade
@@ -131,32 +141,49 @@ def plan_board(
 
 
 def pick(
-    candidates: Sequence[LivepatchFile], board: Board, index: Mapping[str, Any] | None = None
+    candidates: Sequence[LivepatchFile], board: Board, entries: Mapping[str, Entry]
 ) -> LivepatchFile | None:
-    """The newest cumulative livepatch built for the board's kernel and architecture.
+    """The newest cumulative livepatch for the board: its kernel, architecture and model.
 
     Newest by the number that catalog.yml gives, else by the last number in the
     file's name.  Raises RolloutError where the newest can't be told.
     """
-    numbers = _numbers(index)
     fitting = [
         file
-        for file in candidates
-        if file.livepatch.replace
-        and file.kernel_release == board.kernel_release
-        and file.arch == board.arch
+        for file in _built_for(board, candidates)
+        if _is_for(board, _entry(file, entries).compatible)
     ]
     if len(fitting) < 2:
         return fitting[0] if fitting else None
-    ranked = sorted(((_number(file, numbers), file) for file in fitting), key=lambda pair: pair[0])
+    ranked = sorted(((_number(file, entries), file) for file in fitting), key=lambda pair: pair[0])
     (second, other), (highest, newest) = ranked[-2:]
     if second == highest:
         raise RolloutError(
             "%s and %s have the same number %d, so that the newer can't be told; give them numbers "
-            "in catalog.yml."
-            % (os.path.basename(other.path), os.path.basename(newest.path), highest)
+            "in catalog.yml." % (_file_name(other), _file_name(newest), highest)
         )
     return newest
+
+
+def read_index(index: Mapping[str, Any] | None, files: Sequence[LivepatchFile]) -> dict[str, Entry]:
+    """The entries of catalog.yml by file name.  Raises RolloutError.
+
+    What is misspelt is refused, since it would send a file to every board.
+    """
+    if not index:
+        return {}
+    if not isinstance(index, Mapping) or set(index) != {"livepatches"}:
+        raise RolloutError("catalog.yml must have livepatches and nothing else; correct it.")
+    entries = index["livepatches"]
+    if not isinstance(entries, Mapping):
+        raise RolloutError("catalog.yml: livepatches must be a dictionary of file names.")
+    unknown = sorted(set(map(str, entries)) - set(map(_file_name, files)))
+    if unknown:
+        raise RolloutError(
+            "catalog.yml has an entry for %s, and the catalog no livepatch of that name; correct "
+            "the name, or take the entry out." % unknown[0]
+        )
+    return {str(name): _read_entry(str(name), entry) for name, entry in entries.items()}
 
 
 def waves(boards: Sequence[str], sizes: Sequence[int | str] | int | str) -> list[list[str]]:
@@ -276,23 +303,85 @@ def _names(names: Any) -> str:
     return ", ".join(str(name) for name in names or ()) or "-"
 
 
-def _numbers(index: Mapping[str, Any] | None) -> dict[str, int]:
-    entries = (index or {}).get("livepatches", {})
-    if not isinstance(entries, Mapping):
-        raise RolloutError("catalog.yml: livepatches must be a dictionary of file names.")
-    numbers = {}
-    for name, entry in entries.items():
-        number = entry.get("number") if isinstance(entry, Mapping) else None
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise RolloutError("catalog.yml: %s needs a number, a whole one." % name)
-        numbers[str(name)] = number
-    return numbers
+def _built_for(board: Board, candidates: Sequence[LivepatchFile]) -> list[LivepatchFile]:
+    return [
+        file
+        for file in candidates
+        if file.livepatch.replace
+        and file.kernel_release == board.kernel_release
+        and file.arch == board.arch
+    ]
 
 
-def _number(file: LivepatchFile, numbers: Mapping[str, int]) -> int:
-    name = os.path.basename(file.path)
-    if name in numbers:
-        return numbers[name]
+def _is_for(board: Board, compatible: Sequence[str] | None) -> bool:
+    return compatible is None or not set(compatible).isdisjoint(board.compatible)
+
+
+def _why_nothing_fits(
+    candidates: Sequence[LivepatchFile], board: Board, entries: Mapping[str, Entry]
+) -> str:
+    kernel = "%s (%s)" % (board.kernel_release, board.arch)
+    others = [
+        "%s only for %s" % (_file_name(file), " or ".join(_entry(file, entries).compatible or ()))
+        for file in _built_for(board, candidates)
+    ]
+    if not others:
+        return "no cumulative livepatch in the catalog is built for kernel %s" % kernel
+    identity = " and ".join(board.compatible)
+    return "what is built for kernel %s is for other boards: %s, and this board %s" % (
+        kernel,
+        ", ".join(others),
+        "is " + identity if identity else "has no device tree that tells what it is",
+    )
+
+
+def _read_entry(name: str, entry: Any) -> Entry:
+    where = "catalog.yml: %s" % name
+    if not isinstance(entry, Mapping) or not entry:
+        raise RolloutError("%s needs a number, or compatible, or both." % where)
+    # Before unknown keys: the rest of a string that YAML has cut at its comma is one.
+    compatible = _compatible(where, entry["compatible"]) if "compatible" in entry else None
+    unknown = sorted(set(map(str, entry)) - {"number", "compatible"})
+    if unknown:
+        raise RolloutError(
+            "%s has %s, which is not known; an entry has a number, or compatible, or both."
+            % (where, unknown[0])
+        )
+    number = entry.get("number")
+    if "number" in entry and (isinstance(number, bool) or not isinstance(number, int)):
+        raise RolloutError("%s needs a number that is a whole one, not %r." % (where, number))
+    return Entry(number, compatible)
+
+
+def _compatible(where: str, value: Any) -> tuple[str, ...]:
+    strings = [value] if isinstance(value, str) else value
+    if not isinstance(strings, Sequence) or not strings:
+        raise RolloutError(
+            "%s needs a compatible that is a string, or a list of strings, as in the device tree."
+            % where
+        )
+    for string in strings:
+        if not isinstance(string, str) or not all(string.partition(",")):
+            raise RolloutError(
+                "%s: %r in compatible is not of the form VENDOR,MODEL as in the device tree; "
+                "inside braces or brackets, YAML wants quotes around it." % (where, string)
+            )
+    return tuple(map(str, strings))
+
+
+def _file_name(file: LivepatchFile) -> str:
+    return os.path.basename(file.path)
+
+
+def _entry(file: LivepatchFile, entries: Mapping[str, Entry]) -> Entry:
+    return entries.get(_file_name(file), Entry())
+
+
+def _number(file: LivepatchFile, entries: Mapping[str, Entry]) -> int:
+    number = _entry(file, entries).number
+    if number is not None:
+        return number
+    name = _file_name(file)
     digits = re.findall(r"\d+", name.partition(".ko")[0])
     if not digits:
         raise RolloutError(

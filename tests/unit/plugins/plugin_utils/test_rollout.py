@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +41,7 @@ def a_file(file_name, version=1, release=RELEASE, arch="x86_64", cumulative=True
     )
 
 
-def an_answer(*patches, supported=True, release=RELEASE):
+def an_answer(*patches, supported=True, release=RELEASE, compatible=()):
     return board_to_json(
         Board(
             release,
@@ -50,7 +51,7 @@ def an_answer(*patches, supported=True, release=RELEASE):
             supported,
             () if supported else ("no livepatching",),
             None,
-            (),
+            tuple(compatible),
             patches,
             "kernel",
             None,
@@ -114,10 +115,153 @@ def test_where_the_newest_cannot_be_told_the_board_is_a_failure(files, words):
     assert result.outcome == "failed" and words in result.reason
 
 
-@pytest.mark.parametrize("index", [{"livepatches": []}, {"livepatches": {"a.ko": {}}}])
-def test_a_catalog_index_that_makes_no_sense_is_a_failure(index):
-    result = plan(an_answer(), [a_file("a.ko"), a_file("b_1.ko")], index=index)
-    assert result.outcome == "failed" and "catalog.yml" in result.reason
+ORANGEPI_5 = ("xunlong,orangepi-5", "rockchip,rk3588s")
+ORANGEPI_5B = ("xunlong,orangepi-5b", "rockchip,rk3588s")
+ORANGEPI_5_PLUS = ("xunlong,orangepi-5-plus", "rockchip,rk3588")
+
+
+def planned(files, compatible=(), **entries):
+    """The plan for a board of that model; entries: by the file's name without its .ko."""
+    index = {"livepatches": {name + ".ko": entry for name, entry in entries.items()}}
+    return plan(an_answer(compatible=compatible), [a_file(name) for name in files], index=index)
+
+
+def test_a_livepatch_for_one_model_is_taken_by_that_model_only():
+    for_plus = {"number": 11, "compatible": "xunlong,orangepi-5-plus"}
+    files = ["fixes_1.ko", "fixes_2.ko"]
+    assert planned(files, ORANGEPI_5_PLUS, fixes_2=for_plus).file == "/catalog/fixes_2.ko"
+    assert planned(files, ORANGEPI_5, fixes_2=for_plus).file == "/catalog/fixes_1.ko"
+
+
+def test_a_livepatch_for_several_models_is_taken_by_each():
+    both = {"compatible": ["xunlong,orangepi-5", "xunlong,orangepi-5b"]}
+    outcomes = {
+        model: planned(["fixes_1.ko"], model, fixes_1=both).outcome
+        for model in (ORANGEPI_5, ORANGEPI_5B, ORANGEPI_5_PLUS)
+    }
+    assert list(outcomes.values()) == ["update", "update", "nothing fits"]
+
+
+def test_any_of_the_strings_of_the_board_counts():
+    for_chip = {"compatible": "rockchip,rk3588s"}
+    assert planned(["fixes_1.ko"], ORANGEPI_5B, fixes_1=for_chip).outcome == "update"
+    assert planned(["fixes_1.ko"], ORANGEPI_5_PLUS, fixes_1=for_chip).outcome == "nothing fits"
+
+
+def test_a_string_is_compared_as_a_whole():
+    for_5 = {"compatible": "xunlong,orangepi-5"}
+    assert planned(["fixes_1.ko"], ORANGEPI_5_PLUS, fixes_1=for_5).outcome == "nothing fits"
+
+
+@pytest.mark.parametrize("compatible", [(), ("",)])
+def test_a_board_that_does_not_tell_what_it_is_gets_nothing_that_is_for_one_model(compatible):
+    result = planned(["fixes_1.ko"], compatible, fixes_1={"compatible": "xunlong,orangepi-5"})
+    assert (result.outcome, result.file, result.steps) == ("nothing fits", None, ())
+    assert result.reason == (
+        "what is built for kernel 6.1.0-56-amd64 (x86_64) is for other boards: fixes_1.ko only for "
+        "xunlong,orangepi-5, and this board has no device tree that tells what it is"
+    )
+
+
+def test_where_nothing_fits_the_reason_names_what_was_passed_over_because_of_the_model():
+    result = planned(
+        ["fixes_1.ko", "fixes_2.ko"],
+        ORANGEPI_5,
+        fixes_1={"compatible": "xunlong,orangepi-5-plus"},
+        fixes_2={"compatible": ["xunlong,orangepi-5b", "rockchip,rk3588"]},
+    )
+    assert result.reason == (
+        "what is built for kernel 6.1.0-56-amd64 (x86_64) is for other boards: fixes_1.ko only for "
+        "xunlong,orangepi-5-plus, fixes_2.ko only for xunlong,orangepi-5b or rockchip,rk3588, and "
+        "this board is xunlong,orangepi-5 and rockchip,rk3588s"
+    )
+
+
+def test_where_nothing_is_built_for_the_kernel_the_reason_says_nothing_of_models():
+    files = [a_file("fixes_1.ko", release="5.10.110"), a_file("fixes_2.ko", cumulative=False)]
+    index = {"livepatches": {a: {"compatible": "a,b"} for a in ("fixes_1.ko", "fixes_2.ko")}}
+    assert plan(an_answer(), files, index=index).reason == (
+        "no cumulative livepatch in the catalog is built for kernel 6.1.0-56-amd64 (x86_64)"
+    )
+
+
+def test_the_same_number_for_different_models_is_no_tie():
+    entries = {
+        "a": {"number": 7, "compatible": "xunlong,orangepi-5"},
+        "b": {"number": 7, "compatible": "xunlong,orangepi-5-plus"},
+    }
+    assert planned(["a.ko", "b.ko"], ORANGEPI_5, **entries).file == "/catalog/a.ko"
+    assert planned(["a.ko", "b.ko"], ORANGEPI_5_PLUS, **entries).file == "/catalog/b.ko"
+
+
+@given(
+    st.lists(st.none() | st.sets(st.sampled_from("abc"), min_size=1), min_size=1, max_size=6),
+    st.sets(st.sampled_from("abcd")),
+)
+def test_the_highest_number_wins_among_the_files_for_every_board_and_for_this_one(models, board):
+    """models: of the file with number 0, 1, ...; None where it is for every board."""
+    compatible = {
+        "fixes_%d.ko" % n: {"compatible": ["vendor,%s" % model for model in sorted(some)]}
+        for n, some in enumerate(models)
+        if some is not None
+    }
+    answer = an_answer(compatible=["vendor,%s" % model for model in sorted(board)])
+    files = [a_file("fixes_%d.ko" % n, 1) for n in range(len(models))]
+    result = plan(answer, files, index={"livepatches": compatible})
+    allowed = [n for n, some in enumerate(models) if some is None or some & board]
+    assert result.file == ("/catalog/fixes_%d.ko" % allowed[-1] if allowed else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("livepatches: []", "livepatches must be a dictionary of file names"),
+        ("livepatch: {fixes_1.ko: {number: 1}}", "must have livepatches and nothing else"),
+        ("[fixes_1.ko]", "must have livepatches and nothing else"),
+        ("livepatches: {fixes_1.ko: {}}", "fixes_1.ko needs a number, or compatible, or both"),
+        ("livepatches: {fixes_1.ko: 11}", "fixes_1.ko needs a number, or compatible, or both"),
+        ("livepatches: {fixes_1.ko: {number: true}}", "a whole one, not True"),
+        ("livepatches: {fixes_1.ko: {number: 1.5}}", "a whole one, not 1.5"),
+        ("livepatches: {fixes_1.ko: {number: , compatible: 'a,b'}}", "a whole one, not None"),
+        (
+            "livepatches: {fixes_1.ko: {number: 11, compatibel: 'xunlong,orangepi-5'}}",
+            "fixes_1.ko has compatibel, which is not known",
+        ),
+        ("livepatches: {fixes_1.ko: {compatibel: 'a,b'}}", "has compatibel, which is not known"),
+        ("livepatches: {fixes_1.ko: {compatible: }}", "a string, or a list of strings"),
+        ("livepatches: {fixes_1.ko: {compatible: []}}", "a string, or a list of strings"),
+        ("livepatches: {fixes_1.ko: {compatible: {a: b}}}", "a string, or a list of strings"),
+        ("livepatches: {fixes_1.ko: {compatible: [5]}}", "5 in compatible is not of the form"),
+        ("livepatches: {fixes_1.ko: {compatible: ',a'}}", "is not of the form VENDOR,MODEL"),
+        (
+            "livepatches: {fixes_1.ko: {number: 11, compatible: xunlong,orangepi-5}}",
+            "'xunlong' in compatible is not of the form VENDOR,MODEL as in the device tree; inside "
+            "braces or brackets, YAML wants quotes around it.",
+        ),
+        (
+            "livepatches: {fixes_1.ko: {compatible: [xunlong,orangepi-5]}}",
+            "'xunlong' in compatible is not of the form",
+        ),
+        (
+            "livepatches: {fixes_l.ko: {compatible: 'xunlong,orangepi-5'}}",
+            "an entry for fixes_l.ko, and the catalog no livepatch of that name; correct the name, "
+            "or take the entry out.",
+        ),
+    ],
+)
+def test_a_catalog_yml_that_makes_no_sense_is_a_failure_even_where_one_file_fits(text, words):
+    result = plan(an_answer(), [a_file("fixes_1.ko")], index=yaml.safe_load(text))
+    assert (result.outcome, result.steps) == ("failed", ())
+    assert result.reason.startswith("catalog.yml") and words in result.reason
+
+
+def test_an_empty_catalog_yml_says_nothing():
+    assert picked([a_file("fixes_1.ko")], index=yaml.safe_load("---")) == "/catalog/fixes_1.ko"
+
+
+def test_catalog_yml_may_name_a_livepatch_for_another_kernel():
+    files = [a_file("fixes_1.ko"), a_file("fixes_2.ko", release="5.10.110")]
+    assert picked(files, index={"livepatches": {"fixes_2.ko": {"number": 2}}}).endswith("_1.ko")
 
 
 @pytest.mark.parametrize(
