@@ -3,22 +3,30 @@
 DEMO := tests/setup.sh demo
 TEST := tests/setup.sh test
 
-# `make demo ARCH=arm64`, say. People who build kernels may have another ARCH in their environment.
+# `make demo ARCH=arm64`, say, or `make molecule ARCH=amd64 SUITE=trixie`. People who build kernels may have
+# another ARCH in their environment.
 ifeq ($(origin ARCH),command line)
 export LAB_ARCH := $(ARCH)
 endif
+ifeq ($(origin SUITE),command line)
+export LAB_SUITE := $(SUITE)
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit sanity molecule agreement benchmark clean
+.PHONY: help demo test test-matrix lint unit sanity molecule agreement benchmark clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## Watch three boards take a livepatch, hand its state over, and refuse a wrong one
 	@$(DEMO) tests/demo
 
-test: ## Run everything below, in this order
+test: ## Run lint, unit, sanity, molecule, agreement and benchmark
 	@$(TEST) tests/stages.sh lint unit sanity molecule agreement benchmark
+
+test-matrix: export LAB_KERNELS := amd64/bookworm amd64/trixie amd64/trixie-backports arm64
+test-matrix: ## Run molecule and agreement on every kernel of the lab, 6.1 to the newest
+	@$(TEST) tests/stages.sh molecule agreement
 
 lint: ## Run ruff, mypy, ansible-lint, shellcheck and the changelog's linter
 	@$(TEST) tests/stages.sh lint
@@ -29,10 +37,10 @@ unit: ## Run the unit tests
 sanity: ## Run ansible-test sanity
 	@$(TEST) tests/stages.sh sanity
 
-molecule: ## Run the Molecule scenarios against boards with a real kernel
+molecule: ## Run the Molecule scenarios on boards with a real kernel, amd64 and arm64
 	@$(TEST) tests/stages.sh molecule
 
-agreement: ## Compare the gate with the kernel over random livepatches
+agreement: ## Compare the gate with the kernel over random livepatches, amd64 and arm64
 	@$(TEST) tests/stages.sh agreement
 
 benchmark: ## Measure a rollout against ansible.builtin.ping and the obvious playbook

@@ -99,7 +99,7 @@ case $use in
     *) fail "usage: $0 demo|test COMMAND [ARGUMENT...]" ;;
 esac
 
-if [[ ${LAB_ARCH-} == arm64 ]]; then
+if [[ $use == test || ${LAB_ARCH-} == arm64 ]]; then
     packages+=(tests/lab/apt-packages-arm64.txt)
 fi
 

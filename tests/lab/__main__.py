@@ -14,7 +14,7 @@ from types import FrameType
 
 from . import board, lab
 from .errors import LabError
-from .kernel import KERNELS
+from .kernel import KERNELS, Kernels
 
 COMMAND_SECONDS = 15
 
@@ -28,10 +28,14 @@ def _boards(text: str) -> list[str]:
     return names
 
 
-def _architecture(text: str) -> str:
-    if text not in KERNELS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(KERNELS)}.")
-    return text
+def _kernels(arch: str, suite: str | None) -> Kernels:
+    if arch not in KERNELS:
+        raise LabError(f"--arch is one of {', '.join(KERNELS)}, not {arch}.")
+    suites = KERNELS[arch]
+    chosen = suite or next(iter(suites))
+    if chosen not in suites:
+        raise LabError(f"--suite is one of {', '.join(suites)} for {arch}, not {chosen}.")
+    return suites[chosen]
 
 
 def _directory(text: str) -> Path:
@@ -61,11 +65,18 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument(
             "--arch",
-            type=_architecture,
             default=os.environ.get("LAB_ARCH") or "amd64",
             metavar="ARCH",
             help=f"{' or '.join(KERNELS)}; LAB_ARCH in the environment does the same "
             "(default: %(default)s)",
+        )
+        command.add_argument(
+            "--suite",
+            default=os.environ.get("LAB_SUITE"),
+            metavar="SUITE",
+            help="Debian's release that the kernel is from: "
+            + "; ".join(f"{', '.join(suites)} for {arch}" for arch, suites in KERNELS.items())
+            + "; LAB_SUITE in the environment does the same (default: the first)",
         )
     for command in (up, down, status, ssh):
         command.add_argument(
@@ -82,17 +93,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(names: Sequence[str], arch: str, command: Sequence[str]) -> int:
+def _run(names: Sequence[str], arch: str, suite: str | None, command: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="lab-") as name:
         directory = Path(name)
         try:
-            lab.up(names, arch, directory, dies_with_us=True)
+            lab.up(names, _kernels(arch, suite), directory, dies_with_us=True)
             inventory = str(directory / "inventory.yml")
             return _child(
                 command,
                 os.environ
                 | {
                     "LAB_ARCH": arch,
+                    "LAB_SUITE": suite or "",
                     "LAB_DIR": name,
                     "LAB_INVENTORY": inventory,
                     "ANSIBLE_INVENTORY": inventory,
@@ -140,12 +152,12 @@ def main() -> int:
     try:
         match arguments.command:
             case "build":
-                lab.build(arguments.boards, arguments.arch)
+                lab.build(arguments.boards, _kernels(arguments.arch, arguments.suite))
             case "up":
-                lab.up(arguments.boards, arguments.arch, arguments.dir)
+                lab.up(arguments.boards, _kernels(arguments.arch, arguments.suite), arguments.dir)
                 print(arguments.dir / "inventory.yml")
             case "run":
-                return _run(arguments.boards, arguments.arch, arguments.argv)
+                return _run(arguments.boards, arguments.arch, arguments.suite, arguments.argv)
             case "down":
                 lab.down(arguments.dir)
             case "status":

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .device_tree import device_tree
 from .errors import LabError
-from .kernel import KERNELS, Kernel
+from .kernel import Kernel, Kernels
 from .system import System
 from .tools import tool
 
@@ -57,8 +57,7 @@ def cpus(name: str) -> int:
     return 2 if model(name) == "orangepi5plus" else 1
 
 
-def kernel(name: str, arch: str) -> Kernel:
-    kernels = KERNELS[arch]
+def kernel(name: str, kernels: Kernels) -> Kernel:
     return kernels.stock if name == f"{model(name)}-stock" else kernels.livepatch
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import LabError
 from .packages import extract
+from .root import complete
 from .tools import run
 
 INIT = Path(__file__).with_name("files") / "initramfs-init"
@@ -30,19 +32,30 @@ MODULE_FOLDERS = (
 def unpack_kernel(packages: Path, work: Path) -> str:
     tree = work / "kernel"
     if not tree.exists():
-        _unpack_package(packages, tree)
-    (image,) = tree.glob("boot/vmlinuz-*")
-    release = image.name.removeprefix("vmlinuz-")
-    run("depmod", "-b", tree, release)
-    shutil.copy(image, work / "vmlinuz")
+        _unpack_packages(packages, tree)
+    complete(tree)
+    (modules,) = tree.glob("usr/lib/modules/*")
+    release = modules.name
+    run("depmod", "-b", tree / "usr", release)
+    # From 7.x on, Debian has them with the modules.
+    for name in ("vmlinuz", "config"):
+        here, there = modules / name, tree / f"boot/{name}-{release}"
+        (here if here.exists() else there).rename(work / name)
     (work / "release").write_text(release + "\n")
     return release
 
 
-def _unpack_package(packages: Path, tree: Path) -> None:
-    (package,) = packages.glob("linux-image-*.deb")
-    folders = [f"./lib/modules/*/kernel/{folder}" for folder in MODULE_FOLDERS]
-    extract(package, tree, "./boot/*", "./lib/modules/*/modules.*", *folders)
+def _unpack_packages(packages: Path, tree: Path) -> None:
+    folders = [f"*lib/modules/*/kernel/{folder}" for folder in MODULE_FOLDERS]
+    headers = (*packages.glob("linux-headers-*"), *packages.glob("linux-kbuild-*"))
+    extract(
+        {*packages.iterdir()} - {*headers},
+        tree,
+        "*/vmlinuz*",
+        "*/config*",
+        "*lib/modules/*/modules.*",
+        *folders,
+    )
 
 
 def pack_initramfs(root: Path, work: Path, release: str, drivers: Sequence[str]) -> None:
@@ -52,24 +65,43 @@ def pack_initramfs(root: Path, work: Path, release: str, drivers: Sequence[str])
     shutil.copy(root / "usr/bin/busybox", tree / "bin/busybox")
     (tree / "bin/sh").symlink_to("busybox")
     shutil.copy(INIT, tree / "init")
-    modules = work / "kernel/lib/modules" / release
-    order = _load_order(modules / "modules.dep", drivers)
+    modules = work / "kernel/usr/lib/modules" / release
+    order = _load_order(modules, drivers)
     for path in order:
-        shutil.copy(modules / path, tree / "modules")
-    (tree / "modules/order").write_text("".join(f"{Path(path).name}\n" for path in order))
+        _copy_unpacked(modules / path, tree / "modules")
+    names = (Path(path).name.removesuffix(".xz") for path in order)
+    (tree / "modules/order").write_text("".join(f"{name}\n" for name in names))
     listing = "\n".join(str(path.relative_to(tree)) for path in [tree, *sorted(tree.rglob("*"))])
     archive = work / "initramfs"
     run("cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet", "-F", archive, cwd=tree, stdin=listing)
 
 
-def _load_order(modules_dep: Path, drivers: Sequence[str]) -> list[str]:
+def _name(path: str) -> str:
+    return Path(path).name.split(".")[0].replace("-", "_")
+
+
+def _copy_unpacked(module: Path, into: Path) -> None:
+    # Busybox can't unpack what it loads.
+    data = module.read_bytes()
+    name = module.name.removesuffix(".xz")
+    (into / name).write_bytes(lzma.decompress(data) if name != module.name else data)
+
+
+def _load_order(modules: Path, drivers: Sequence[str]) -> list[str]:
+    if not drivers:
+        return []
     needs = {
         path: deps.split()
-        for path, deps in (line.split(":", 1) for line in modules_dep.read_text().splitlines())
+        for path, deps in (
+            line.split(":", 1) for line in (modules / "modules.dep").read_text().splitlines()
+        )
     }
-    path_of = {Path(path).name.split(".")[0].replace("-", "_"): path for path in needs}
+    path_of = {_name(path): path for path in needs}
+    builtin = {_name(path) for path in (modules / "modules.builtin").read_text().split()}
     order: list[str] = []
     for driver in drivers:
+        if driver in builtin:
+            continue
         if driver not in path_of:
             raise LabError(
                 f"The kernel's package has no module {driver}, which a board needs to boot."

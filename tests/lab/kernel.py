@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,21 @@ class Kernel:
     # What stands between the initramfs and the disk and the network. modules.dep says what these
     # need in turn.
     drivers: tuple[str, ...]
-    # The suite of a package of sources, where the lab builds the kernel itself.
-    source_suite: str = ""
+    # Where the package is not from the suite that the rest of the system is from.
+    package_suite: str = ""
+    # Modules are built by the suite's own compiler, in a container: the programs that come with the
+    # headers don't run on an older release than theirs.
+    compiler_of_suite: bool = False
+
+    @property
+    def from_source(self) -> bool:
+        return self.package == "linux-source"
 
     @property
     def name(self) -> str:
-        if self.source_suite:
+        if self.from_source:
             return f"{self.suite}-{self.arch}-livepatch"
-        return f"{self.suite}-{self.package.removeprefix('linux-image-')}"
+        return f"{self.package_suite or self.suite}-{self.package.removeprefix('linux-image-')}"
 
     @property
     def headers_package(self) -> str:
@@ -75,53 +83,69 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Kernels:
-    """What an architecture's boards run: most of them, and MODEL-stock."""
+    """What boards run: most of them, and MODEL-stock."""
 
     livepatch: Kernel
     stock: Kernel
 
 
-DRIVERS = ("virtio_blk", "virtio_net", "crc32c_generic", "ext4")
+DRIVERS = ("virtio_blk", "virtio_net", "ext4")
+# Not in modules.dep: ext4 asks for it by its algorithm. Part of the kernel itself since 6.15.
+CRC = "crc32c_generic"
 
+# The stock kernel of an Orange Pi 5 has no livepatching. On a PC, Debian sets LIVEPATCH in
+# every 64-bit flavour, and a 32-bit kernel can't have it.
+PC_STOCK = Kernel(
+    machine=PC,
+    suite="bookworm",
+    arch="i386",
+    package="linux-image-686",
+    livepatch=False,
+    drivers=("virtio_pci", CRC, *DRIVERS),
+)
+
+
+def _pc(suite: str, *drivers: str, **different: Any) -> Kernels:
+    livepatch = Kernel(
+        machine=PC,
+        suite=suite,
+        arch="amd64",
+        package="linux-image-amd64",
+        livepatch=True,
+        drivers=("virtio_pci", *drivers),
+    )
+    return Kernels(livepatch=replace(livepatch, **different), stock=PC_STOCK)
+
+
+# By architecture and by the suite that the kernel is from; an architecture's first is its default.
 KERNELS = {
-    "amd64": Kernels(
-        livepatch=Kernel(
-            machine=PC,
-            suite="bookworm",
-            arch="amd64",
-            package="linux-image-amd64",
-            livepatch=True,
-            drivers=("virtio_pci", *DRIVERS),
+    "amd64": {
+        "bookworm": _pc("bookworm", CRC, *DRIVERS),
+        "trixie": _pc("trixie", CRC, *DRIVERS, compiler_of_suite=True),
+        "trixie-backports": _pc(
+            "trixie", *DRIVERS, package_suite="trixie-backports", compiler_of_suite=True
         ),
-        # The stock kernel of an Orange Pi 5 has no livepatching. On a PC, Debian sets LIVEPATCH in
-        # every 64-bit flavour, and a 32-bit kernel can't have it.
-        stock=Kernel(
-            machine=PC,
-            suite="bookworm",
-            arch="i386",
-            package="linux-image-686",
-            livepatch=False,
-            drivers=("virtio_pci", *DRIVERS),
-        ),
-    ),
-    "arm64": Kernels(
+    },
+    "arm64": {
         # Debian's own leave LIVEPATCH unset.
-        livepatch=Kernel(
-            machine=VIRT,
-            suite="bookworm",
-            arch="arm64",
-            package="linux-source",
-            livepatch=True,
-            drivers=(),
-            source_suite="trixie-backports",
-        ),
-        stock=Kernel(
-            machine=VIRT,
-            suite="bookworm",
-            arch="arm64",
-            package="linux-image-arm64",
-            livepatch=False,
-            drivers=("virtio_mmio", *DRIVERS),
-        ),
-    ),
+        "trixie-backports": Kernels(
+            livepatch=Kernel(
+                machine=VIRT,
+                suite="bookworm",
+                arch="arm64",
+                package="linux-source",
+                livepatch=True,
+                drivers=(),
+                package_suite="trixie-backports",
+            ),
+            stock=Kernel(
+                machine=VIRT,
+                suite="bookworm",
+                arch="arm64",
+                package="linux-image-arm64",
+                livepatch=False,
+                drivers=("virtio_mmio", CRC, *DRIVERS),
+            ),
+        )
+    },
 }

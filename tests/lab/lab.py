@@ -14,7 +14,7 @@ from .accel import accelerator
 from .board import Board
 from .errors import LabError
 from .inventory import inventory
-from .kernel import KERNELS, Kernel
+from .kernel import Kernel, Kernels
 from .modules import modules
 from .system import System, system
 from .tools import say, step
@@ -22,16 +22,18 @@ from .tools import say, step
 DEFAULT_BOARDS = ("orangepi5-1", "orangepi5b-1", "orangepi5plus-1")
 
 
-def build(names: Sequence[str], arch: str) -> tuple[dict[Kernel, System], Path]:
+def build(names: Sequence[str], kernels: Kernels) -> tuple[dict[Kernel, System], Path]:
     """What the boards need; the modules are for the kernel that supports livepatching."""
     with cache.locked():
-        livepatch = KERNELS[arch].livepatch
-        needed = {livepatch, *(board.kernel(name, arch) for name in names)}
-        systems = {kernel: system(kernel) for kernel in needed}
-        return systems, modules(systems[livepatch])
+        # In the order of the names: what is built when is no matter of chance.
+        needed = (kernels.livepatch, *(board.kernel(name, kernels) for name in names))
+        systems = {kernel: system(kernel) for kernel in dict.fromkeys(needed)}
+        return systems, modules(systems[kernels.livepatch])
 
 
-def up(names: Sequence[str], arch: str, directory: Path, *, dies_with_us: bool = False) -> None:
+def up(
+    names: Sequence[str], kernels: Kernels, directory: Path, *, dies_with_us: bool = False
+) -> None:
     if len(set(names)) != len(names):
         raise LabError("A board is named twice.")
     if any(map(board.alive, boards(directory))):
@@ -39,9 +41,9 @@ def up(names: Sequence[str], arch: str, directory: Path, *, dies_with_us: bool =
             f"Boards of {directory} are running already: end them first, "
             f"with `down --dir {directory}`."
         )
-    systems, built = build(names, arch)
+    systems, built = build(names, kernels)
     with cache.locked():
-        how = accelerator(systems[KERNELS[arch].livepatch])
+        how = accelerator(systems[kernels.livepatch])
     directory.mkdir(parents=True, exist_ok=True)
     started: list[Board] = []
     with step(f"booting {', '.join(names)} ({how[1].split(',')[0]})"):
@@ -49,7 +51,12 @@ def up(names: Sequence[str], arch: str, directory: Path, *, dies_with_us: bool =
             for name, port in zip(names, board.free_ports(len(names)), strict=True):
                 started.append(
                     board.start(
-                        name, port, systems[board.kernel(name, arch)], how, directory, dies_with_us
+                        name,
+                        port,
+                        systems[board.kernel(name, kernels)],
+                        how,
+                        directory,
+                        dies_with_us,
                     )
                 )
                 # Known before anything else can fail, so that `down` finds it.
@@ -58,7 +65,7 @@ def up(names: Sequence[str], arch: str, directory: Path, *, dies_with_us: bool =
                     json.dumps([asdict(one) for one in started], indent=2) + "\n",
                 )
             host_keys = (
-                f"[127.0.0.1]:{one.port} {systems[board.kernel(one.name, arch)].host_key}\n"
+                f"[127.0.0.1]:{one.port} {systems[board.kernel(one.name, kernels)].host_key}\n"
                 for one in started
             )
             _write(directory / "known_hosts", "".join(host_keys))

@@ -8,7 +8,7 @@ from pathlib import Path
 from . import cache, kbuild
 from .errors import LabError
 from .kernel import Kernel
-from .packages import download_source, extract
+from .packages import download_kernel, extract
 from .progress import run_showing_progress
 from .tools import run, step, tool
 
@@ -54,7 +54,7 @@ def linux(kernel: Kernel) -> Path:
     # Nothing that changes with the boards: this build is the one that takes minutes.
     machine = kernel.machine
     key = cache.digest(
-        *(kernel.source_suite, kernel.package, machine.linux, machine.cross_compile),
+        *(kernel.package_suite, kernel.package, machine.linux, machine.cross_compile),
         *(Path(__file__), Path(kbuild.__file__), CONFIG),
     )
     return cache.entry(f"linux-{kernel.arch}", key, lambda work: _build(kernel, work))
@@ -80,9 +80,8 @@ def _build(kernel: Kernel, work: Path) -> None:
 def _sources(kernel: Kernel, tree: Path, unpacked: Path) -> None:
     packages = unpacked / "packages"
     packages.mkdir(parents=True)
-    download_source(kernel, unpacked, packages)
-    (package,) = packages.glob("linux-source-*.deb")
-    extract(package, unpacked, "./usr/src/*.tar.xz")
+    download_kernel(kernel, unpacked, packages)
+    extract(packages.glob("linux-source-*.deb"), unpacked, "./usr/src/*.tar.xz")
     (archive,) = unpacked.glob("usr/src/*.tar.xz")
     tree.mkdir()
     exclude = [f"--exclude={pattern}" for pattern in UNUSED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -30,11 +31,27 @@ def _build(system: System, sources: list[Path], work: Path) -> None:
     tree.mkdir()
     for source in sources:
         shutil.copy(source, tree)
-    headers = system.headers / "usr/src" / f"linux-headers-{system.release}"
     with step(f"livepatches for {system.release}"):
-        # Debug information would make a module twenty times as long to copy to a board.
-        options = (f"M={tree}", "KCFLAGS=-g0", "modules")
-        run(*kbuild.command(system.kernel, headers, *options), env=kbuild.environment())
+        _make(system, tree)
     for module in tree.glob("*.ko"):
         module.rename(work / module.name)
     shutil.rmtree(tree)
+
+
+def _make(system: System, tree: Path) -> None:
+    headers = f"usr/src/linux-headers-{system.release}"
+    # Debug information would make a module twenty times as long to copy to a board, and BTF is made
+    # of it.
+    options = ("KCFLAGS=-g0", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules")
+    if not system.kernel.compiler_of_suite:
+        command = kbuild.command(system.kernel, system.headers / headers, f"M={tree}", *options)
+        run(*command, env=kbuild.environment())
+        return
+    container = (
+        *("bwrap", "--unshare-all", "--die-with-parent", "--clearenv"),
+        *("--setenv", "PATH", "/usr/sbin:/usr/bin", "--dev", "/dev", "--proc", "/proc"),
+        *("--tmpfs", "/tmp", "--ro-bind", system.headers / "usr", "/usr"),
+        *(word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", name)),
+        *("--bind", tree, "/tree"),
+    )
+    run(*container, "make", "-C", f"/{headers}", f"-j{os.cpu_count()}", "M=/tree", *options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from .kernel import Kernel
@@ -12,20 +13,36 @@ FETCH = Path(__file__).with_name("files") / "fetch-packages"
 
 PACKAGES = (
     "base-files,base-passwd,bash,busybox-static,coreutils,dash,findutils,grep,gzip,hostname,kmod,"
-    "libc-bin,mawk,mount,openssh-server,openssh-sftp-server,procps,python3,sed,tar,util-linux"
+    "libc-bin,mawk,mount,openssh-server,openssh-sftp-server,procps,python3,sed,tar,util-linux,"
+    # Not for the collection: tests/agreement has it look at the kernel, too.
+    "python3-drgn"
 )
 
-
-def download(kernel: Kernel, root: Path, packages: Path) -> None:
-    hooks = []
-    if not kernel.source_suite:
-        headers = [kernel.headers_package] if kernel.livepatch else []
-        hooks.append(_fetch(packages, kernel.package, *headers))
-    _unpack(kernel.suite, kernel.arch, root, f"--include={PACKAGES}", *hooks)
+# What the headers' makefiles call, besides the compiler that they depend on.
+COMPILING = "binutils,coreutils,dash,findutils,grep,make,mawk,sed"
 
 
-def download_source(kernel: Kernel, work: Path, packages: Path) -> None:
-    _unpack(kernel.source_suite, kernel.arch, work / "empty", _fetch(packages, kernel.package))
+def download(kernel: Kernel, root: Path) -> None:
+    _unpack(kernel.suite, kernel.arch, root, f"--include={PACKAGES}")
+
+
+def download_kernel(kernel: Kernel, work: Path, packages: Path) -> None:
+    """As packages: what the lab unpacks of them is not for the board's root."""
+    names = [kernel.package]
+    if kernel.livepatch and not kernel.from_source and not kernel.compiler_of_suite:
+        names.append(kernel.headers_package)
+    fetch = f"--extract-hook={shlex.join([str(FETCH), str(packages), *names])}"
+    _unpack(kernel.package_suite or kernel.suite, kernel.arch, work / "empty", fetch)
+
+
+def download_compiler(kernel: Kernel, root: Path) -> None:
+    """The kernel's headers, and with them the compiler that it was built with."""
+    package, hooks = kernel.headers_package, []
+    if kernel.package_suite:
+        package += f"/{kernel.package_suite}"
+        also = rf"s/^\(deb .*\) {kernel.suite} \(.*\)/&\n\1 {kernel.package_suite} \2/"
+        hooks = [f"--setup-hook=sed -i '{also}' \"$1\"/etc/apt/sources.list"]
+    _unpack(kernel.suite, kernel.arch, root, f"--include={package},{COMPILING}", *hooks)
 
 
 def download_python(kernel: Kernel, root: Path) -> None:
@@ -36,10 +53,6 @@ def download_python(kernel: Kernel, root: Path) -> None:
 
 def runs_here(kernel: Kernel) -> bool:
     return run("dpkg", "--print-architecture").strip() == kernel.machine.debian
-
-
-def _fetch(packages: Path, *names: str) -> str:
-    return f"--extract-hook={shlex.join([str(FETCH), str(packages), *names])}"
 
 
 def _unpack(suite: str, arch: str, root: Path, *options: str) -> None:
@@ -57,10 +70,12 @@ def _unpack(suite: str, arch: str, root: Path, *options: str) -> None:
     )
 
 
-def extract(package: Path, into: Path, *patterns: str) -> None:
+def extract(packages: Iterable[Path], into: Path, *patterns: str) -> None:
+    """All of them together; every pattern must match something in one of them."""
     into.mkdir(exist_ok=True)
-    unpack = ["tar", "-x", "--no-same-owner", "-C", str(into)]
+    unpack = ["tar", "-x", "--ignore-zeros", "--no-same-owner", "-C", str(into)]
     if patterns:
         unpack += ["--wildcards", *patterns]
-    pipe = f"dpkg-deb --fsys-tarfile {shlex.quote(str(package))} | {shlex.join(unpack)}"
-    run("bash", "-o", "pipefail", "-c", pipe)
+    each = 'for package; do dpkg-deb --fsys-tarfile "$package"; done'
+    pipe = f"{each} | {shlex.join(unpack)}"
+    run("bash", "-o", "pipefail", "-ec", pipe, "bash", *sorted(packages))

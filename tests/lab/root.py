@@ -11,16 +11,34 @@ from .tools import run
 FILES = Path(__file__).with_name("files")
 
 
-def merge_usr(root: Path) -> None:
-    """Debian has a package's script merge /bin, /sbin and /lib into /usr."""
+def complete(root: Path) -> None:
+    """Do what matters of what Debian has packages' scripts do, and leave no documentation."""
     for name in ("bin", "sbin", "lib", "lib64", "lib32", "libx32"):
         source = root / name
         if source.is_dir() and not source.is_symlink():
             target = root / "usr" / name
-            target.mkdir(exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
             run("cp", "-al", "--remove-destination", f"{source}/.", target)
             shutil.rmtree(source)
             source.symlink_to(f"usr/{name}")
+    _link(root, ("usr/bin/sh", "dash"), ("usr/bin/awk", "mawk"))
+    for folder in (
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/share/info",
+        "usr/share/i18n",
+        "var/lib/apt",
+        "var/cache/apt",
+    ):
+        shutil.rmtree(root / folder, ignore_errors=True)
+
+
+def _link(root: Path, *links: tuple[str, str]) -> None:
+    for link, target in links:
+        path = root / link
+        if not os.path.lexists(path) and (path.parent / target).exists():
+            path.symlink_to(target)
 
 
 def compile_python(root: Path, interpreter: Path) -> None:
@@ -37,22 +55,12 @@ def compile_python(root: Path, interpreter: Path) -> None:
 
 
 def configure(root: Path, work: Path, release: str) -> None:
-    for folder in (
-        "usr/share/doc",
-        "usr/share/man",
-        "usr/share/locale",
-        "usr/share/info",
-        "usr/share/i18n",
-        "var/lib/apt",
-        "var/cache/apt",
-    ):
-        shutil.rmtree(root / folder, ignore_errors=True)
     shutil.copytree(
-        work / "kernel/lib/modules" / release,
+        work / "kernel/usr/lib/modules" / release,
         root / "usr/lib/modules" / release,
         dirs_exist_ok=True,
     )
-    shutil.copy(work / f"kernel/boot/config-{release}", root / "boot")
+    shutil.copy(work / "config", root / f"boot/config-{release}")
 
     etc = root / "etc"
     for name in ("passwd", "group"):
@@ -67,13 +75,10 @@ def configure(root: Path, work: Path, release: str) -> None:
     shutil.copy(FILES / "sshd_config", etc / "ssh/sshd_config")
     shutil.copy(work / "host_key", etc / "ssh/ssh_host_ed25519_key")
     shutil.copy(work / "identity.pub", etc / "ssh/lab_authorized_keys")
-    for link, target in (
-        ("usr/bin/sh", "dash"),
+    _link(
+        root,
         ("usr/sbin/init", "../bin/busybox"),
-        ("usr/bin/awk", "mawk"),
         ("usr/sbin/reboot", "../bin/busybox"),
         ("usr/sbin/poweroff", "../bin/busybox"),
         ("usr/sbin/ip", "../bin/busybox"),
-    ):
-        if not os.path.lexists(root / link):
-            (root / link).symlink_to(target)
+    )

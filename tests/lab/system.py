@@ -12,8 +12,15 @@ from . import cache
 from .initramfs import pack_initramfs, unpack_kernel
 from .kernel import Kernel
 from .linux import CONFIG, linux
-from .packages import download, download_python, extract, runs_here
-from .root import compile_python, configure, merge_usr
+from .packages import (
+    download,
+    download_compiler,
+    download_kernel,
+    download_python,
+    extract,
+    runs_here,
+)
+from .root import compile_python, complete, configure
 from .tools import run, step, tool
 
 HERE = Path(__file__).parent
@@ -61,7 +68,7 @@ class System:
 
 def system(kernel: Kernel) -> System:
     """Call it with the cache locked."""
-    built = linux(kernel) if kernel.source_suite else None
+    built = linux(kernel) if kernel.from_source else None
     key = cache.digest(kernel, built and built.name, *RECIPE)
     return System(
         kernel, cache.entry(f"system-{kernel.name}", key, lambda work: _build(kernel, built, work))
@@ -75,21 +82,26 @@ def _build(kernel: Kernel, built: Path | None, work: Path) -> None:
     tool(kernel.machine.qemu)
     root, packages = work / "root", work / "packages"
     packages.mkdir()
-    with step(f"packages of {kernel.name}"):
-        download(kernel, root, packages)
-        interpreter = root
-        if not runs_here(kernel):
-            interpreter = work / "interpreter"
-            download_python(kernel, interpreter)
-            merge_usr(interpreter)
+    interpreter = root if runs_here(kernel) else work / "interpreter"
+    with step(f"packages of {kernel.name}"), ThreadPoolExecutor() as pool:
+        downloads = [pool.submit(download, kernel, root)]
+        if not built:
+            downloads.append(pool.submit(download_kernel, kernel, work, packages))
+        if kernel.compiler_of_suite:
+            downloads.append(pool.submit(download_compiler, kernel, work / "headers"))
+        if interpreter != root:
+            downloads.append(pool.submit(download_python, kernel, interpreter))
+        for one in downloads:
+            one.result()
     if built:
         for name in ("kernel", "headers"):
             run("cp", "-al", built / name, work / name)
     with step(f"kernel, headers and disk of {kernel.name}"), ThreadPoolExecutor() as pool:
         _keys(work)
         unpacked = pool.submit(unpack_kernel, packages, work)
-        headers = pool.submit(_unpack_headers, packages, work)
-        merge_usr(root)
+        headers = pool.submit(_prepare_headers, kernel, packages, work / "headers")
+        for tree in dict.fromkeys((root, interpreter)):
+            complete(tree)
         compiled = pool.submit(compile_python, root, interpreter)
         release = unpacked.result()
         pack_initramfs(root, work, release, kernel.drivers)
@@ -98,8 +110,8 @@ def _build(kernel: Kernel, built: Path | None, work: Path) -> None:
         headers.result()
         _disk(root, work)
     # The interpreter's is the board's own where that runs here.
-    for leftover in dict.fromkeys((root, packages, interpreter, work / "kernel")):
-        shutil.rmtree(leftover)
+    for leftover in (root, packages, interpreter, work / "empty", work / "kernel"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _keys(work: Path) -> None:
@@ -107,15 +119,18 @@ def _keys(work: Path) -> None:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", work / name)
 
 
-def _unpack_headers(packages: Path, work: Path) -> None:
-    headers = work / "headers"
-    for package in packages.glob("linux-*.deb"):
-        if not package.name.startswith("linux-image-"):
-            extract(package, headers)
-    for makefile in headers.glob("usr/src/linux-headers-*/Makefile"):
-        text = makefile.read_text()
-        here = "$(dir $(lastword $(MAKEFILE_LIST)))"
-        makefile.write_text(re.sub(r"^include /usr/src/", f"include {here}../", text, flags=re.M))
+def _prepare_headers(kernel: Kernel, packages: Path, headers: Path) -> None:
+    if kernel.compiler_of_suite:
+        complete(headers)
+    elif kernel.livepatch and not kernel.from_source:
+        names = ("linux-headers-*.deb", "linux-kbuild-*.deb")
+        extract([path for name in names for path in packages.glob(name)], headers)
+        for makefile in headers.glob("usr/src/linux-headers-*/Makefile"):
+            text = makefile.read_text()
+            here = "$(dir $(lastword $(MAKEFILE_LIST)))"
+            makefile.write_text(
+                re.sub(r"^include /usr/src/", f"include {here}../", text, flags=re.M)
+            )
 
 
 def _disk(root: Path, work: Path) -> None:

@@ -15,6 +15,7 @@ from .errors import LabError
 # Where a package isn't named as its tool is.
 PACKAGE_OF = {
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "bwrap": "bubblewrap",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
     "fdtput": "device-tree-compiler",
