@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
+    find_late_error,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
     BoardAction,
@@ -32,4 +36,7 @@ class ActionModule(BoardAction):
                 )
                 args["_" + which] = file_to_json(file)
                 args["_%s_image" % which] = packed(data)
+                error = find_late_error(data, file.path) if which == "newer" else None
+                if error is not None:
+                    args["_late_error"] = asdict(error)
         return self.ask("livepatch_conformance", args, task_vars)

@@ -404,7 +404,7 @@ def _after_error(newer: Livepatch, step: Step, seen: Observations) -> Verdict:
 def _pre_patch_before_the_error(
     newer: Livepatch, enabled: Step | None
 ) -> tuple[list[str], list[str]]:
-    """The loaded objects whose pre_patch() had run when ftrace failed, and those whose had not.
+    """The loaded objects whose pre_patch() had run at the LateError, and those whose had not.
 
     The kernel takes an object after the other, first its pre_patch() and then
     its functions: __klp_enable_patch() in kernel/livepatch/core.c.
@@ -419,7 +419,7 @@ def _pre_patch_before_the_error(
             continue
         if obj.callbacks is None or "pre_patch" in obj.callbacks:
             (not_called if failed else called).append(obj.name)
-        failed = failed or bool(obj.functions)
+        failed = failed or (obj.name == "vmlinux" and bool(obj.functions))
     return called, not_called
 
 

@@ -30,6 +30,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance imp
     is_cumulative,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
+from ansible_collections.orangepi.livepatch.plugins.module_utils.late_error import SYMBOL
 from ansible_collections.orangepi.livepatch.plugins.module_utils.probe import Probe, ProbeError
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import Board, LivepatchFile
 from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import KernelLog
@@ -62,8 +63,9 @@ class _Stuck(Exception):
 class ConformanceRun:
     """One run; `seen` and `states_source` tell what was observed, also after an exception.
 
-    images: the modules' bytes by name, as the kernel takes them; timeout: seconds
-    for each transition.  The caller holds the store's lock.
+    images: the modules' bytes by name, as the kernel takes them; fails_late: those
+    of the newer one with a LateError, where it can have one; timeout: seconds for
+    each transition.  The caller holds the store's lock.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ConformanceRun:
         newer: LivepatchFile,
         older: LivepatchFile | None,
         images: Mapping[str, bytes],
+        fails_late: bytes | None,
         probes: Sequence[Probe],
         timeout: float,
     ) -> None:
@@ -79,6 +82,7 @@ class ConformanceRun:
         self.newer = newer
         self.older = older
         self.images = images
+        self.fails_late = fails_late
         self.probes = probes
         self.timeout = timeout
         self.seen = Observations()
@@ -294,28 +298,20 @@ class ConformanceRun:
         self._unload(name)
 
     def _fail_to_load(self) -> None:
-        """Without ftrace a function can't be patched, and that is tried after pre_patch().
-
-        A livepatch's ftrace_ops are FTRACE_OPS_FL_PERMANENT, from Linux 5.5.
-        """
         name = self.newer.livepatch.name
-        try:
-            _switch_ftrace("0")
-        except OSError as error:
+        if self.fails_late is None:
             raise _NotDone(
-                MISSED, "kernel.ftrace_enabled can't be set to 0: %s." % error.strerror
-            ) from error
+                MISSED,
+                "no error can be brought about: %s patches no function of vmlinux whose name is "
+                "as long as %s, or its file does not tell which." % (name, SYMBOL),
+            )
         try:
-            transition.load(self.images[name], "")
+            transition.load(self.fails_late, "")
         except OSError:
             return
-        finally:
-            _switch_ftrace("1")
         self._unload(name)
         raise _NotDone(
-            MISSED,
-            "the kernel enabled %s without ftrace as well; does it patch a function of an object "
-            "that is loaded?" % name,
+            MISSED, "the kernel enabled %s in spite of a function named %s." % (name, SYMBOL)
         )
 
     def _unload_all(self) -> None:
@@ -358,11 +354,6 @@ class ConformanceRun:
     def _put_back(self) -> None:
         """Raises ConformanceError, which says what remains."""
         remains = []
-        if sysfs.read_text(FTRACE_ENABLED) == "0":
-            try:
-                _switch_ftrace("1")
-            except OSError as error:
-                remains.append("kernel.ftrace_enabled is 0: %s." % error.strerror)
         for name in self._names:
             try:
                 self._unload(name)
@@ -406,11 +397,6 @@ class ConformanceRun:
         else:
             self._log_lines += lines
         return self._log_lines
-
-
-def _switch_ftrace(value: str) -> None:
-    with open(FTRACE_ENABLED, "w") as file:
-        file.write(value)
 
 
 def _interrupted(number: int, _frame: Any) -> None:

@@ -20,6 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.late_error import (
+    SYMBOL,
+    LateError,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_container import (
     MAX_MODULE,
     ContainerError,
@@ -95,11 +99,20 @@ class Callback:
 
 
 @dataclass(frozen=True)
+class FunctionDeclaration:
+    """A Function, with where its name is."""
+
+    function: Function
+    name: Place
+
+
+@dataclass(frozen=True)
 class ObjectDeclaration:
-    """An Object, with where its callbacks are."""
+    """An Object, with where its callbacks and the names of its functions are."""
 
     object: Object
     callbacks: tuple[Callback, ...]
+    names: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
@@ -198,6 +211,23 @@ def inspect(data: bytes, path: str) -> LivepatchFile:
     livepatching, or is damaged.
     """
     return _open(data, path).file
+
+
+def find_late_error(data: bytes, path: str) -> LateError | None:
+    """Where a livepatch's image names a function of vmlinux; None where no name is long enough.
+
+    data, path, errors: as of inspect().
+    """
+    module = _open(data, path)
+    size, _signature = split_signature(decompress(data))
+    for declared_object in module.declaration.objects or ():
+        if declared_object.object.name != "vmlinux":
+            continue
+        for function, name in zip(declared_object.object.functions, declared_object.names):
+            if len(function.name) >= len(SYMBOL):
+                offset = module.elf.sections[name.section].offset + name.offset
+                return LateError(offset, function.name, size)
+    return None
 
 
 def _open(data: bytes, path: str) -> Module:
@@ -550,7 +580,7 @@ def _objects(elf: Elf, objs: Place, patch: Place) -> tuple[ObjectDeclaration, ..
 
 def _functions(
     elf: Elf, entry: Place, layout: _Layout, patch: Place
-) -> tuple[Function, ...] | None:
+) -> tuple[FunctionDeclaration, ...] | None:
     """The array that a struct klp_object points to."""
     if elf.null(entry + KLP_OBJECT_FUNCS):
         return ()
@@ -565,7 +595,7 @@ def _functions(
     )
 
 
-def _function(elf: Elf, name: Place, sympos: Place) -> Function:
+def _function(elf: Elf, name: Place, sympos: Place) -> FunctionDeclaration:
     place = elf.pointer(name)
     if place is None:
         raise damaged("a patched function has no name")
@@ -574,7 +604,7 @@ def _function(elf: Elf, name: Place, sympos: Place) -> Function:
     text = elf.string(place)
     if not text or "/" in text:
         raise damaged("a patched function's name is %r" % text)
-    return Function(text, elf.unsigned(sympos) or 1)
+    return FunctionDeclaration(Function(text, elf.unsigned(sympos) or 1), place)
 
 
 def _object_name(elf: Elf, name: Place) -> str:
@@ -596,10 +626,12 @@ def _callbacks(elf: Elf, start: Place) -> tuple[Callback, ...]:
 
 
 def _object(
-    name: str, functions: tuple[Function, ...], callbacks: tuple[Callback, ...]
+    name: str, functions: tuple[FunctionDeclaration, ...], callbacks: tuple[Callback, ...]
 ) -> ObjectDeclaration:
     kinds = tuple(callback.kind for callback in callbacks)
-    return ObjectDeclaration(Object(name, functions, kinds), callbacks)
+    declared_functions = tuple(declaration.function for declaration in functions)
+    names = tuple(declaration.name for declaration in functions)
+    return ObjectDeclaration(Object(name, declared_functions, kinds), callbacks, names)
 
 
 def _too_many_functions() -> ElfError:
@@ -617,7 +649,7 @@ def _kpatch_objects(elf: Elf) -> tuple[ObjectDeclaration, ...] | None:
         return None
     if section.size > MAX_FUNCTIONS * KPATCH_FUNC_SIZE:
         raise _too_many_functions()
-    functions: dict[str, list[Function]] = {}
+    functions: dict[str, list[FunctionDeclaration]] = {}
     for offset in range(0, section.size, KPATCH_FUNC_SIZE):
         func = Place(section.index, offset)
         function = _function(elf, func + KPATCH_FUNC_NAME, func + KPATCH_FUNC_SYMPOS)

@@ -218,6 +218,11 @@ _LOG_LINES = (
         "it; set the sysctl to 1, or end the tracing.",
     ),
     (
+        re.compile(r"failed to find location for function '([^']+)'"),
+        "the function %s can't be hooked, because it is notrace or no function at all; patch its "
+        "callers instead.",
+    ),
+    (
         re.compile(r"Loading of (.*) is rejected"),
         "the kernel takes signed modules only, and rejected this as %s; sign it with a key that "
         "the kernel trusts.",

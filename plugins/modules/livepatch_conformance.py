@@ -14,11 +14,14 @@ description:
   - Takes a board through the scenarios of section 3 of the kernel's "System State Changes" with a
     livepatch, and with an older one that it replaces, and says of each whether it passed, with the
     evidence.
-  - Loads and unloads both livepatches several times, reverses transitions, and lets a load fail by
-    setting C(kernel.ftrace_enabled) to 0 for a moment. Use a board that is set aside for that. A
-    livepatch that breaks a scenario may leave the system state changed.
+  - Loads and unloads both livepatches several times, reverses transitions, and lets a load fail.
+    Use a board that is set aside for that. A livepatch that breaks a scenario may leave the system
+    state changed.
+  - The load that fails is of a changed copy of O(newer), in which one function of the kernel that
+    it patches has the name of a variable. It can't be signed, so that a kernel that takes signed
+    modules only refuses it too early.
   - Refuses to start while a livepatch is installed. Disables and unloads whatever it loaded,
-    whatever happens, and sets C(kernel.ftrace_enabled) back.
+    whatever happens.
   - A scenario that failed does not fail the task. The role C(orangepi.livepatch.conformance) does.
 options:
   older:
@@ -73,6 +76,22 @@ options:
     description: Its bytes, packed. Given by the action plugin, not for playbooks.
     type: dict
     suboptions: *image
+  _late_error:
+    description: How to change the newer one. Given by the action plugin, not for playbooks.
+    type: dict
+    suboptions:
+      offset:
+        description: Where the name of a function stands in the image, in bytes.
+        type: int
+        required: true
+      function:
+        description: That name.
+        type: str
+        required: true
+      size:
+        description: The image's size without a signature, in bytes.
+        type: int
+        required: true
 requirements:
   - pyelftools on the controller; on the board nothing but Python
   - root on the board
@@ -170,6 +189,10 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.image import (
     ImageError,
     unpack,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.late_error import (
+    LATE_ERROR,
+    LateError,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.probe import (
     ProbeError,
     probes_from_arguments,
@@ -193,6 +216,7 @@ def main() -> None:
             _older_image=dict(type="dict", options=IMAGE),
             _newer=dict(type="dict"),
             _newer_image=dict(type="dict", options=IMAGE),
+            _late_error=dict(type="dict", options=LATE_ERROR),
         ),
         required_together=[("_older", "_older_image")],
         supports_check_mode=False,
@@ -216,11 +240,14 @@ def main() -> None:
     except (ImageError, ProbeError, ShapeError) as error:
         module.fail_json(msg=str(error))
     newer, older = files["newer"], files.get("older")
+    fails_late = None
+    if params["_late_error"] is not None:
+        fails_late = LateError(**params["_late_error"]).apply(images[newer.livepatch.name])
     store = BootStore()
     begun = {}
     try:
         with store.lock(params["timeout"]):
-            run = ConformanceRun(store, newer, older, images, probes, params["timeout"])
+            run = ConformanceRun(store, newer, older, images, fails_late, probes, params["timeout"])
             try:
                 run.run()
             finally:

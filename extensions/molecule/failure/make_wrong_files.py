@@ -21,7 +21,10 @@ def replace_once(data: bytes, old: bytes, new: bytes) -> bytes:
 
 def rename(data: bytes, old: str, new: str) -> bytes:
     """Another name of at most that length, wherever this one stands on its own."""
-    return data.replace(f"\0{old}\0".encode(), f"\0{new}\0".encode().ljust(len(old) + 2, b"\0"))
+    name = f"\0{old}\0".encode()
+    if name not in data:
+        raise SystemExit(f"{old} is not in the module")
+    return data.replace(name, f"\0{new}\0".encode().ljust(len(name), b"\0"))
 
 
 def states(version: int) -> bytes:
@@ -49,20 +52,24 @@ cmdline = (modules / "cmdline.ko").read_bytes()
 note = struct.pack("<III4s", 4, 20, 3, b"GNU\0")
 build_id = fixes_1[fixes_1.index(note) + len(note) :][:20]
 
-for name, data in {
+files = {
     "text.ko": b"This is no module.\n",
     "ordinary.ko": (modules / "blocker.ko").read_bytes(),
     "truncated.ko": fixes_1[: len(fixes_1) // 2],
     "other_build_id/fixes_1.ko": replace_once(fixes_1, build_id, build_id[::-1]),
     "other_states/fixes_1.ko": replace_once(fixes_1, states(1), states(5)),
-    "unknown_symbol.ko": rename(cmdline, "seq_puts", "seq_putz"),
-    "other_symbol_version.ko": other_symbol_version(cmdline, "seq_puts"),
+    "unknown_symbol.ko": rename(cmdline, "klp_enable_patch", "klp_enable_petch"),
     "other_vermagic.ko": replace_once(cmdline, b" mod_unload ", b" mod_unl0ad "),
     "no_function.ko": rename(cmdline, "cmdline_proc_show", "cmdline_proc_sh0w"),
     "no_function_fixes_1.ko": rename(fixes_1, "cmdline_proc_show", "cmdline_proc_sh0w"),
     "ambiguous_function.ko": rename(cmdline, "cmdline_proc_show", "s_show"),
+    "no_place_for_a_hook.ko": rename(cmdline, "cmdline_proc_show", "jiffies"),
     "larger_than_memory.ko": larger_than_memory(cmdline),
-}.items():
+}
+# The lab's own kernel does without the versions of symbols.
+if b" modversions " in cmdline:
+    files["other_symbol_version.ko"] = other_symbol_version(cmdline, "klp_enable_patch")
+for name, data in files.items():
     path = directory / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
