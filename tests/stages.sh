@@ -78,7 +78,7 @@ molecule() {
     # Molecule doesn't shut boards down after Ctrl-C; the lab does, whatever becomes of Molecule.
     # shellcheck disable=SC2016
     (cd "$collection" &&
-        on_every_kernel orangepi5-1,orangepi5b-1,orangepi5plus-1,orangepi5-stock,orangepi5plus-once \
+        on_every_kernel orangepi5-1,orangepi5b-1,orangepi5plus-1,orangepi5-stock,orangepi5b-debian,orangepi5plus-once \
             sh -c 'MOLECULE_EPHEMERAL_DIRECTORY=$LAB_DIR/molecule exec molecule test --all')
 }
 

@@ -212,8 +212,14 @@ def _why_unsupported(release: str, arch: str) -> Iterable[str]:
         "there is no /sys/kernel/livepatch: the running kernel %s (%s) was built without "
         "CONFIG_LIVEPATCH" % (release, arch)
     )
-    if arch == "aarch64" and _kernel_version(release) < (6, 17):
-        yield "arm64 kernels have livepatching from Linux 6.17"
+    if arch == "aarch64":
+        # Debian's have all that LIVEPATCH needs, and leave it unset.
+        old = _kernel_version(release) < (6, 17)
+        yield (
+            "arm64 kernels have livepatching from Linux 6.17"
+            if old
+            else "this one could have it: build it with CONFIG_LIVEPATCH=y"
+        )
     elif not arch.endswith("64") and not arch.startswith(("ppc64", "s390x")):
         yield "32-bit kernels have no livepatching"
 

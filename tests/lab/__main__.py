@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
             type=_boards,
             default=list(lab.DEFAULT_BOARDS),
             metavar="NAME,...",
-            help="MODEL-ANYTHING, or MODEL-stock without livepatching (default: %(default)s)",
+            help="MODEL-ANYTHING; MODEL-stock can't have livepatching, and MODEL-debian runs "
+            "Debian's own kernel (default: %(default)s)",
         )
         command.add_argument(
             "--arch",

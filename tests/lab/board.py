@@ -46,7 +46,8 @@ def model(name: str) -> str:
     if found not in MODELS or not which:
         raise LabError(
             f"{name!r} is no board: a name is one of {', '.join(MODELS)}, a dash, "
-            'and anything ("stock": a kernel without livepatching), as in orangepi5b-1.'
+            'and anything ("stock": a kernel that can\'t have livepatching; "debian": Debian\'s '
+            "own for the architecture), as in orangepi5b-1."
         )
     return found
 
@@ -58,7 +59,8 @@ def cpus(name: str) -> int:
 
 
 def kernel(name: str, kernels: Kernels) -> Kernel:
-    return kernels.stock if name == f"{model(name)}-stock" else kernels.livepatch
+    others = {"stock": kernels.stock, "debian": kernels.debian}
+    return others.get(name.removeprefix(f"{model(name)}-"), kernels.livepatch)
 
 
 def console(directory: Path, name: str) -> Path:
@@ -178,6 +180,9 @@ def ssh_options(directory: Path) -> list[str]:
         "StrictHostKeyChecking": "yes",
         "HostKeyAlgorithms": "ssh-ed25519",
         "IdentitiesOnly": "yes",
+        # A board whose kernel has panicked would be waited for without end.
+        "ServerAliveInterval": "30",
+        "ServerAliveCountMax": "4",
     }
     # Nor may what a person set for every host in ~/.ssh/config, a proxy say, apply to the loopback.
     return [
