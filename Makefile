@@ -40,7 +40,7 @@ sanity: ## Run ansible-test sanity
 molecule: ## Run the Molecule scenarios on boards with a real kernel, amd64 and arm64
 	@$(TEST) tests/stages.sh molecule
 
-agreement: ## Compare the gate with the kernel over random livepatches, amd64 and arm64
+agreement: ## Compare files and the gate with the kernel, over random livepatches, amd64 and arm64
 	@$(TEST) tests/stages.sh agreement
 
 benchmark: ## Measure a rollout against ansible.builtin.ping and the obvious playbook

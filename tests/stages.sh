@@ -84,7 +84,8 @@ molecule() {
 
 agreement() {
     PYTHONPATH=$ANSIBLE_COLLECTIONS_PATH \
-        on_every_kernel orangepi5-1 python3 -m tests.agreement --sequences 300
+        on_every_kernel orangepi5-1 \
+            sh -c 'python3 -m tests.agreement.files && exec python3 -m tests.agreement --sequences 300'
 }
 
 benchmark() {

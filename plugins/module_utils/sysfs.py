@@ -16,6 +16,7 @@ import os
 import re
 import struct
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Iterator, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
@@ -27,6 +28,8 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
 LIVEPATCH = "/sys/kernel/livepatch"
 MODULE = "/sys/module"
 MAX_READ = 1 << 20
+# What sysfs gives at once. The kernel clears as much memory as is asked for, whatever a sysctl has.
+PAGE = 4096
 NT_GNU_BUILD_ID = 3
 
 
@@ -53,8 +56,8 @@ def read_text(path: str) -> str | None:
 def read_bytes(path: str) -> bytes | None:
     """The first MiB of the file; None where it can't be read."""
     try:
-        with open(path, "rb") as file:
-            return file.read(MAX_READ)
+        with open(path, "rb", buffering=0) as file:
+            return b"".join(islice(iter(lambda: file.read(PAGE), b""), MAX_READ // PAGE))
     except OSError:
         return None
 
@@ -169,13 +172,14 @@ def module_loaded(name: str) -> bool:
 def leftover_livepatches(installed: list[str]) -> list[str]:
     """Livepatch modules that are loaded though their livepatch is gone: disabled or replaced.
 
-    Told by the taint flag K (TAINT_LIVEPATCH).
+    Told by the taint flag K (TAINT_LIVEPATCH), which stands last in /proc/modules.
     """
-    return [
+    modules = (line.split() for line in (read_text("/proc/modules") or "").splitlines())
+    return sorted(
         name
-        for name in _subdirectories(MODULE)
-        if name not in installed and "K" in (read_text(os.path.join(MODULE, name, "taint")) or "")
-    ]
+        for name, *_rest, last in modules
+        if last.startswith("(") and "K" in last and name not in installed
+    )
 
 
 def held_by_livepatching(name: str) -> bool:

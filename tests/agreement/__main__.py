@@ -6,129 +6,202 @@
 
     make agreement
 
-plays a hundred sequences on one of the lab's boards; --sequences plays more.
+plays 300 sequences on one of the lab's boards; --sequences plays more, on all
+boards of the inventory at once:
 
-Each sequence loads, disables and removes livepatches made from one built
-template (tests/lab/livepatches/states_template.c).  After every step the
-kernel's verdict, its own list and sysfs are compared with what the gate and the
-rules said beforehand.  A sequence is made from the seed and its number alone,
-so that it can be played again; one that disagrees is shrunk before it is shown.
+    python3 -m tests.lab run --boards orangepi5-1,orangepi5-2 -- \\
+        python3 -m tests.agreement --sequences 10000
+
+A sequence loads, disables, enables and removes livepatches made from one built
+template, in up to 8 steps, sensible or not.  Before every step the gate and the
+rules say what the kernel will answer, from what the product reads of the board;
+after it the kernel's answer, its own list and sysfs are compared with that.  The
+last lines tell how often each kind of answer was seen.
+
+A sequence is made from the seed and its number alone.  One that disagrees is
+shrunk, and shown with the command that plays it again.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import json
 import os
 import random
-import subprocess
+import select
+import shlex
 import sys
 import time
-import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import yaml
-from elftools.elf.elffile import ELFFile
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import inspect
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
 
-REPOSITORY = Path(__file__).parents[2]
-BATCH = 100
-REMOTE = "/root/agreement.zip"
-KLP_PATCH_REPLACE = 24
+from . import sequences, template
+from .play import ANSWERS, LOADED, OF_LOADS, Tally
+from .random_sequences import random_sequence
+from .remote import ANSWER_SECONDS, Board
+from .sequences import Load, Steps
+from .shrink import shrink
+from .template import Template
+
+BATCH = 20
+PROGRESS_SECONDS = 5
 
 
 def main() -> int:
-    """Play random sequences on one board.  Exit status 1 after a disagreement."""
-    parser = argparse.ArgumentParser(prog="python3 -m tests.agreement", description=__doc__)
-    parser.add_argument("--sequences", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    """Play random sequences on the boards.  Exit status 1 after a disagreement."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.agreement",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--sequences", type=int, default=300, help="how many (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, help="what they are made from (a random number)")
+    parser.add_argument(
+        "--first", type=int, default=0, help="the number of the first (%(default)s)"
+    )
+    parser.add_argument("--play", type=json.loads, metavar="STEPS", help="this sequence alone")
     arguments = parser.parse_args()
 
     inventory = yaml.safe_load(Path(os.environ["LAB_INVENTORY"]).read_text())
-    boards = inventory["all"]["children"]["boards"]
-    name = next(name for group in boards["children"].values() for name in group["hosts"])
-    template = Path(boards["vars"]["lab_modules"]) / "states_template.ko"
-    batch = dict(_template(template), seed=arguments.seed)
-    _ssh(name, "cat > " + REMOTE, _package())
-    print("%s: %d sequences, seed %d" % (name, arguments.sequences, arguments.seed), flush=True)
+    lab = inventory["all"]["children"]["boards"]
+    names = [name for group in lab["children"].values() for name in group["hosts"]]
+    made_from = _template(Path(lab["vars"]["lab_modules"]) / "states_template.ko")
+    with ExitStack() as stack:
+        boards = [stack.enter_context(Board(name, "board")) for name in names]
+        for board in boards:
+            board.send(made_from.to_json())
+            release = board.answer()["release"]
+            print("%s: Linux %s, %s" % (board.name, release, made_from.file.arch))
+        if arguments.play is not None:
+            return _play_one(boards[0], sequences.from_json(arguments.play))
+        seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
+        print("%d sequences, seed %d" % (arguments.sequences, seed), flush=True)
+        numbers = range(arguments.first, arguments.first + arguments.sequences)
+        return _play_many(boards, made_from, seed, numbers)
 
-    totals = {"played": 0, "loads": 0, "refusals": 0}
-    start = time.monotonic()
-    for first in range(0, arguments.sequences, BATCH):
-        count = min(BATCH, arguments.sequences - first)
-        answer = _play(name, dict(batch, first=first, sequences=count))
-        if "why" in answer:
-            _shrink(name, dict(batch, first=answer["sequence"], sequences=1), answer)
+
+def _play_one(board: Board, sequence: Steps) -> int:
+    found = _disagreeing(board, [sequence])
+    _show(sequence, "no disagreement" if found is None else found[1])
+    return 0 if found is None else 1
+
+
+def _play_many(boards: Sequence[Board], made_from: Template, seed: int, numbers: range) -> int:
+    batches = (numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH))
+    totals = Tally()
+    played = steps = 0
+    start = shown = time.monotonic()
+    for board, batch, answer in _answers(boards, made_from, seed, batches):
+        if answer["disagreement"]:
+            index, why = answer["disagreement"]
+            print("DISAGREEMENT in sequence %d of seed %d:" % (batch[index], seed))
+            _disagrees(board, random_sequence(seed, batch[index]), why)
             return 1
-        totals = {key: totals[key] + answer[key] for key in totals}
-        print("%(played)d played, %(loads)d loads, %(refusals)d refusals" % totals, flush=True)
+        totals.add(Tally(answer["counts"], answer["largest"]))
+        played += len(batch)
+        steps += sum(answer["counts"].get(kind, 0) for kind in ANSWERS)
+        if time.monotonic() >= shown + PROGRESS_SECONDS:
+            shown = time.monotonic()
+            print("%d played, %.1f a second" % (played, played / (shown - start)), flush=True)
     seconds = time.monotonic() - start
-    print("no disagreement; %.1f sequences a second" % (totals["played"] / seconds))
+    _show_tally(totals)
+    print(
+        "%d sequences of %d steps, seed %d, no disagreement: %.0f s, %.1f a second"
+        % (played, steps, seed, seconds, played / seconds)
+    )
     return 0
 
 
-def _shrink(name: str, batch: dict[str, Any], answer: dict[str, Any]) -> None:
-    """Show the shortest part of the sequence that still disagrees."""
-    only = list(range(answer["steps"]))
-    for index in reversed(range(answer["steps"])):
-        fewer = [step for step in only if step != index]
-        shorter = _play(name, dict(batch, only=fewer))
-        if "why" in shorter:
-            only, answer = fewer, shorter
-    print("DISAGREEMENT in sequence %d, steps %s: %s" % (batch["first"], only, answer["why"]))
+def _show_tally(totals: Tally) -> None:
+    for kind in ANSWERS:
+        print("%9d  %s" % (totals.counts.get(kind, 0), kind))
+        for detail in OF_LOADS if kind == LOADED else ():
+            print("%9d    %s" % (totals.counts.get(detail, 0), detail))
+    for kind, size in totals.largest.items():
+        print("%9d  %s" % (size, kind))
 
 
-def _play(name: str, batch: dict[str, Any]) -> dict[str, Any]:
-    command = "PYTHONPATH=%s python3 -m agreement_board" % REMOTE
-    answer: dict[str, Any] = json.loads(_ssh(name, command, json.dumps(batch).encode()))
-    return answer
+def _answers(
+    boards: Sequence[Board], made_from: Template, seed: int, batches: Iterator[range]
+) -> Iterator[tuple[Board, range, Any]]:
+    """Every batch is played by whichever board is free."""
+    playing: dict[Board, range] = {}
+
+    def give(board: Board) -> None:
+        batch = next(batches, None)
+        if batch is not None:
+            played = [random_sequence(seed, number) for number in batch]
+            _send(board, played)
+            playing[board] = batch
+            # The board is busy meanwhile.
+            _check_files(made_from, played)
+
+    for board in boards:
+        give(board)
+    while playing:
+        ready, _, _ = select.select(list(playing), [], [], ANSWER_SECONDS)
+        for board in ready or list(playing):
+            yield board, playing.pop(board), board.answer()
+            give(board)
 
 
-def _template(path: Path) -> dict[str, Any]:
+def _check_files(made_from: Template, batch: Iterable[Steps]) -> None:
+    """What the gate is told of a file is what the product reads of it."""
+    for load in {step for sequence in batch for step in sequence if isinstance(step, Load)}:
+        file, image = made_from.make(load)
+        read = inspect(image, file.path)
+        # What is for another architecture can't be read any further.
+        if read.arch != file.arch or not (load.foreign or read.livepatch == file.livepatch):
+            sys.exit("%s is read from its file as %s" % (load, read))
+
+
+def _disagrees(board: Board, sequence: Steps, why: str) -> None:
+    _show(sequence, why)
+    print("Making it smaller ...", flush=True)
+    smallest, why = shrink(sequence, why, lambda batch: _disagreeing(board, batch))
+    _show(smallest, why)
+    steps = json.dumps(sequences.to_json(smallest), separators=(",", ":"))
+    lab = ["python3", "-m", "tests.lab", "run", "--arch", os.environ["LAB_ARCH"]]
+    if os.environ.get("LAB_SUITE"):
+        lab += ["--suite", os.environ["LAB_SUITE"]]
+    lab += ["--boards", board.name, "--"]
+    print("To play it again:")
+    print(shlex.join([*lab, "python3", "-m", "tests.agreement", "--play", steps]))
+
+
+def _send(board: Board, batch: Iterable[Steps]) -> None:
+    board.send([sequences.to_json(sequence) for sequence in batch])
+
+
+def _disagreeing(board: Board, batch: list[Steps]) -> tuple[Steps, str] | None:
+    """The first of the batch that disagrees, and why."""
+    _send(board, batch)
+    found = board.answer()["disagreement"]
+    return found and (batch[found[0]], found[1])
+
+
+def _show(sequence: Steps, why: str) -> None:
+    for number, step in enumerate(sequence, 1):
+        print("  %d. %s" % (number, step))
+    print("  => %s" % why, flush=True)
+
+
+def _template(path: Path) -> Template:
     image = path.read_bytes()
-    elf = ELFFile(io.BytesIO(image))
-    symbols = {symbol.name: symbol for symbol in elf.get_section_by_name(".symtab").iter_symbols()}
-
-    def offset(name: str) -> int:
-        symbol = symbols[name]
-        return int(elf.get_section(symbol["st_shndx"])["sh_offset"] + symbol["st_value"])
-
-    return {
-        "image": base64.b64encode(image).decode(),
-        "file": file_to_json(inspect(image, path.name)),
-        "states_at": offset("states"),
-        "replace_at": offset("patch") + KLP_PATCH_REPLACE,
-        "byte_order": "<" if elf.little_endian else ">",
-    }
-
-
-def _package() -> bytes:
-    """What the board needs, as a zip file that Python imports from."""
-    out = io.BytesIO()
-    package = "ansible_collections/orangepi/livepatch/plugins/module_utils"
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for module in (REPOSITORY / "plugins/module_utils").glob("*.py"):
-            if not module.name.startswith("livepatch_"):
-                archive.write(module, "%s/%s" % (package, module.name))
-        for depth in range(1, len(package.split("/")) + 1):
-            archive.writestr("/".join([*package.split("/")[:depth], "__init__.py"]), "")
-        archive.write(Path(__file__).with_name("board.py"), "agreement_board.py")
-    return out.getvalue()
-
-
-def _ssh(name: str, command: str, data: bytes) -> bytes:
-    lab = [sys.executable, "-m", "tests.lab", "ssh", "--dir", os.environ["LAB_DIR"], name, command]
-    done = subprocess.run(lab, input=data, stdout=subprocess.PIPE, cwd=REPOSITORY, check=False)
-    # 1 is a disagreement, which is told in the answer.
-    if done.returncode not in (0, 1) or (done.returncode and not done.stdout):
-        sys.exit("%s on %s ended with status %d" % (command, name, done.returncode))
-    return done.stdout
+    return template.find(image, inspect(image, path.name))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
