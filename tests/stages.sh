@@ -83,6 +83,7 @@ molecule() {
 }
 
 agreement() {
+    # shellcheck disable=SC2016
     PYTHONPATH=$ANSIBLE_COLLECTIONS_PATH \
         on_every_kernel orangepi5-1 \
             sh -c 'python3 -m tests.agreement.files && exec python3 -m tests.agreement --sequences "$0"' "${SEQUENCES:-300}"
