@@ -73,10 +73,6 @@ def configure(root: Path, work: Path, release: str) -> None:
     shutil.copy(FILES / "rcS", etc / "rcS")
     shutil.copy(FILES / "inittab", etc / "inittab")
     shutil.copy(FILES / "sshd_config", etc / "ssh/sshd_config")
-    if b"persourcepenalties" in (root / "usr/sbin/sshd").read_bytes():
-        with open(etc / "ssh/sshd_config", "a", encoding="ascii") as sshd_config:
-            # All boards' controllers have one address, and ask often whether it is up already.
-            sshd_config.write("PerSourcePenalties no\n")
     shutil.copy(work / "host_key", etc / "ssh/ssh_host_ed25519_key")
     shutil.copy(work / "identity.pub", etc / "ssh/lab_authorized_keys")
     _link(
