@@ -127,13 +127,14 @@ def leaving() -> list[str]:
     """Livepatches that are neither enabled nor in transition: on their way out of sysfs.
 
     The kernel frees them after `transition` reads 0, so they are seen for a
-    moment; klp_free_replaced_patches_async() in kernel/livepatch/core.c.
+    moment, at its end without their files; klp_free_replaced_patches_async() in
+    kernel/livepatch/core.c.
     """
     return [
         name
         for name in livepatch_names() or []
-        if read_text(os.path.join(LIVEPATCH, name, "enabled")) == "0"
-        and read_text(os.path.join(LIVEPATCH, name, "transition")) == "0"
+        if read_text(os.path.join(LIVEPATCH, name, "enabled")) != "1"
+        and read_text(os.path.join(LIVEPATCH, name, "transition")) != "1"
     ]
 
 

@@ -165,6 +165,8 @@ def _check_files(made_from: Template, batch: Iterable[Steps]) -> None:
 
 def _disagrees(board: Board, sequence: Steps, why: str) -> None:
     _show(sequence, why)
+    if _disagreeing(board, [sequence]) is None:
+        print("Played again it agrees, so that it is a matter of time, too.")
     print("Making it smaller ...", flush=True)
     smallest, why = shrink(sequence, why, lambda batch: _disagreeing(board, batch))
     _show(smallest, why)
