@@ -147,7 +147,7 @@ def _answers(
     for board in boards:
         give(board)
     while playing:
-        ready, _, _ = select.select(list(playing), [], [], ANSWER_SECONDS)
+        ready = select.select(list(playing), [], [], ANSWER_SECONDS)[0]
         for board in ready or list(playing):
             yield board, playing.pop(board), board.answer()
             give(board)

@@ -63,7 +63,7 @@ class Board:
 
     def answer(self) -> Any:
         """What it says, once it does."""
-        ready, _, _ = select.select([self], [], [], ANSWER_SECONDS)
+        ready = select.select([self], [], [], ANSWER_SECONDS)[0]
         line = self._remote.stdout.readline() if ready else b""
         if not line:
             sys.exit("%s does not answer." % self.name)
