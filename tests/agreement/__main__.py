@@ -37,14 +37,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import inspect
 
 from . import sequences, template
 from .play import ANSWERS, LOADED, OF_LOADS, Tally
 from .random_sequences import random_sequence
-from .remote import ANSWER_SECONDS, Board
+from .remote import ANSWER_SECONDS, Board, lab
 from .sequences import Load, Steps
 from .shrink import shrink
 from .template import Template
@@ -70,10 +68,8 @@ def main() -> int:
     parser.add_argument("--play", type=json.loads, metavar="STEPS", help="this sequence alone")
     arguments = parser.parse_args()
 
-    inventory = yaml.safe_load(Path(os.environ["LAB_INVENTORY"]).read_text())
-    lab = inventory["all"]["children"]["boards"]
-    names = [name for group in lab["children"].values() for name in group["hosts"]]
-    made_from = _template(Path(lab["vars"]["lab_modules"]) / "states_template.ko")
+    names, modules = lab()
+    made_from = _template(modules / "states_template.ko")
     with ExitStack() as stack:
         boards = [stack.enter_context(Board(name, "board")) for name in names]
         for board in boards:
@@ -171,12 +167,12 @@ def _disagrees(board: Board, sequence: Steps, why: str) -> None:
     smallest, why = shrink(sequence, why, lambda batch: _disagreeing(board, batch))
     _show(smallest, why)
     steps = json.dumps(sequences.to_json(smallest), separators=(",", ":"))
-    lab = ["python3", "-m", "tests.lab", "run", "--arch", os.environ["LAB_ARCH"]]
+    command = ["python3", "-m", "tests.lab", "run", "--arch", os.environ["LAB_ARCH"]]
     if os.environ.get("LAB_SUITE"):
-        lab += ["--suite", os.environ["LAB_SUITE"]]
-    lab += ["--boards", board.name, "--"]
+        command += ["--suite", os.environ["LAB_SUITE"]]
+    command += ["--boards", board.name, "--"]
     print("To play it again:")
-    print(shlex.join([*lab, "python3", "-m", "tests.agreement", "--play", steps]))
+    print(shlex.join([*command, "python3", "-m", "tests.agreement", "--play", steps]))
 
 
 def _send(board: Board, batch: Iterable[Steps]) -> None:

@@ -15,12 +15,8 @@ from __future__ import annotations
 
 import base64
 import errno
-import os
 import sys
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
     LivepatchFileError,
@@ -28,7 +24,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file 
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import livepatch_to_json
 
-from .remote import Board
+from .remote import Board, lab
 
 # What the lab's own pre_patch() callbacks fail with, on purpose.
 FAIL_TO_LOAD = {"fails_pre_patch": errno.ENOMEM, "breaks_cleanup": errno.ENOMEM}
@@ -36,12 +32,10 @@ FAIL_TO_LOAD = {"fails_pre_patch": errno.ENOMEM, "breaks_cleanup": errno.ENOMEM}
 
 def main() -> int:
     """Compare all of them.  Exit status 1 after a disagreement."""
-    inventory = yaml.safe_load(Path(os.environ["LAB_INVENTORY"]).read_text())
-    lab = inventory["all"]["children"]["boards"]
-    name = next(name for group in lab["children"].values() for name in group["hosts"])
+    (name, *_others), modules = lab()
     disagreements = compared = 0
     with Board(name, "files_board") as board:
-        for path in sorted(Path(lab["vars"]["lab_modules"]).glob("*.ko")):
+        for path in sorted(modules.glob("*.ko")):
             image = path.read_bytes()
             try:
                 file = livepatch_to_json(inspect(image, path.name).livepatch)

@@ -21,10 +21,20 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
+
 REPOSITORY = Path(__file__).parents[2]
 COLLECTION = PurePosixPath("ansible_collections/orangepi/livepatch")
 ARCHIVE = "/root/agreement.zip"
 ANSWER_SECONDS = 600
+
+
+def lab() -> tuple[list[str], Path]:
+    """The names of the lab's boards, and the directory with its livepatches."""
+    inventory = yaml.safe_load(Path(os.environ["LAB_INVENTORY"]).read_text())
+    boards = inventory["all"]["children"]["boards"]
+    names = [name for group in boards["children"].values() for name in group["hosts"]]
+    return names, Path(boards["vars"]["lab_modules"])
 
 
 class Board:
@@ -32,13 +42,13 @@ class Board:
 
     def __init__(self, name: str, module: str) -> None:
         self.name = name
-        lab = [sys.executable, "-m", "tests.lab", "ssh", "--dir", os.environ["LAB_DIR"], name]
+        ssh = [sys.executable, "-m", "tests.lab", "ssh", "--dir", os.environ["LAB_DIR"], name]
         # Ctrl-C is for the controller alone, which ends these.
         options: dict[str, Any] = {"cwd": REPOSITORY, "start_new_session": True}
-        subprocess.run([*lab, "cat > " + ARCHIVE], input=_package(), check=True, **options)
+        subprocess.run([*ssh, "cat > " + ARCHIVE], input=_package(), check=True, **options)
         dotted = ".".join((COLLECTION / "tests/agreement" / module).parts)
         self._remote = subprocess.Popen(
-            [*lab, "PYTHONPATH=%s exec python3 -m %s" % (ARCHIVE, dotted)],
+            [*ssh, "PYTHONPATH=%s exec python3 -m %s" % (ARCHIVE, dotted)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             **options,

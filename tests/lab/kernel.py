@@ -96,71 +96,52 @@ DRIVERS = ("virtio_blk", "virtio_net", "ext4")
 # Not in modules.dep: ext4 asks for it by its algorithm. Part of the kernel itself since 6.15.
 CRC = "crc32c_generic"
 
-# The stock kernel of an Orange Pi 5 has no livepatching. On a PC, Debian sets LIVEPATCH in
-# every 64-bit flavour, and a 32-bit kernel can't have it.
-PC_STOCK = Kernel(
+PC_DEBIAN = Kernel(
     machine=PC,
     suite="bookworm",
-    arch="i386",
-    package="linux-image-686",
-    livepatch=False,
+    arch="amd64",
+    package="linux-image-amd64",
+    livepatch=True,
     drivers=("virtio_pci", CRC, *DRIVERS),
 )
+# The stock kernel of an Orange Pi 5 has no livepatching. On a PC, Debian sets LIVEPATCH in
+# every 64-bit flavour, and a 32-bit kernel can't have it.
+PC_STOCK = replace(PC_DEBIAN, arch="i386", package="linux-image-686", livepatch=False)
+
+# Debian's own leave LIVEPATCH unset, also those that could have it.
+VIRT_STOCK = Kernel(
+    machine=VIRT,
+    suite="bookworm",
+    arch="arm64",
+    package="linux-image-arm64",
+    livepatch=False,
+    drivers=("virtio_mmio", CRC, *DRIVERS),
+)
+VIRT_NEWEST = replace(VIRT_STOCK, package_suite="trixie-backports")
 
 
-def _pc(suite: str, *drivers: str, **different: Any) -> Kernels:
-    debian = replace(
-        Kernel(
-            machine=PC,
-            suite=suite,
-            arch="amd64",
-            package="linux-image-amd64",
-            livepatch=True,
-            drivers=("virtio_pci", *drivers),
-        ),
-        **different,
-    )
+def _pc(**different: Any) -> Kernels:
+    debian = replace(PC_DEBIAN, **different)
     return Kernels(livepatch=debian, stock=PC_STOCK, debian=debian)
 
 
 # By architecture and by the suite that the kernel is from; an architecture's first is its default.
 KERNELS = {
     "amd64": {
-        "bookworm": _pc("bookworm", CRC, *DRIVERS),
-        "trixie": _pc("trixie", CRC, *DRIVERS, compiler_of_suite=True),
+        "bookworm": _pc(),
+        "trixie": _pc(suite="trixie", compiler_of_suite=True),
         "trixie-backports": _pc(
-            "trixie", *DRIVERS, package_suite="trixie-backports", compiler_of_suite=True
+            suite="trixie",
+            package_suite="trixie-backports",
+            compiler_of_suite=True,
+            drivers=("virtio_pci", *DRIVERS),
         ),
     },
     "arm64": {
-        # Debian's own leave LIVEPATCH unset, also those that could have it.
         "trixie-backports": Kernels(
-            livepatch=Kernel(
-                machine=VIRT,
-                suite="bookworm",
-                arch="arm64",
-                package="linux-source",
-                livepatch=True,
-                drivers=(),
-                package_suite="trixie-backports",
-            ),
-            stock=Kernel(
-                machine=VIRT,
-                suite="bookworm",
-                arch="arm64",
-                package="linux-image-arm64",
-                livepatch=False,
-                drivers=("virtio_mmio", CRC, *DRIVERS),
-            ),
-            debian=Kernel(
-                machine=VIRT,
-                suite="bookworm",
-                arch="arm64",
-                package="linux-image-arm64",
-                livepatch=False,
-                drivers=("virtio_mmio", *DRIVERS),
-                package_suite="trixie-backports",
-            ),
+            livepatch=replace(VIRT_NEWEST, package="linux-source", livepatch=True, drivers=()),
+            stock=VIRT_STOCK,
+            debian=replace(VIRT_NEWEST, drivers=("virtio_mmio", *DRIVERS)),
         )
     },
 }

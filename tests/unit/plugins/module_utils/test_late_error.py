@@ -27,11 +27,6 @@ from ansible_collections.orangepi.livepatch.tests.unit.livepatch_sources.build i
 )
 
 
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    return Builder(tmp_path_factory.getbasetemp() / "livepatches")
-
-
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("source", ["fixes_2.c", "kpatch.c", "klp_build.c"])
 def test_one_function_of_vmlinux_is_renamed_and_nothing_else(

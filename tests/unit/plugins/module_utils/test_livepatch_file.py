@@ -45,11 +45,6 @@ from ansible_collections.orangepi.livepatch.tests.unit.livepatch_sources.build i
 ALL_CALLBACKS = ("pre_patch", "post_patch", "pre_unpatch", "post_unpatch")
 
 
-@pytest.fixture(scope="session")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    return Builder(tmp_path_factory.getbasetemp() / "livepatches")
-
-
 def livepatch(path: Path) -> Livepatch:
     """What a file declares, without what differs from build to build."""
     return dataclasses.replace(read_livepatch_file(path).livepatch, build_id=None)

@@ -70,11 +70,6 @@ PRE_PATCH_NO_PREV, POST_PATCH_NO_PREV = NO_PREV % "pre_patch", NO_PREV % "post_p
 POST_UNPATCH_NO_PREV = NO_PREV % "post_unpatch"
 
 
-@pytest.fixture(scope="session")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    return Builder(tmp_path_factory.getbasetemp() / "livepatches")
-
-
 def layouts(
     builder: Builder, source: str, machine: str, *options: str, rare: bool = False
 ) -> Iterator[tuple[str, Path]]:

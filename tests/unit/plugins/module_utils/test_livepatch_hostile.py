@@ -33,11 +33,6 @@ SECONDS = 1.0
 MEBIBYTES = 256
 
 
-@pytest.fixture(scope="session")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    return Builder(tmp_path_factory.getbasetemp() / "livepatches")
-
-
 def check(data: bytes) -> str | None:
     """The error, None where there is an answer of the right shape."""
     try:
