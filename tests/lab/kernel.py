@@ -79,6 +79,11 @@ class Kernel:
         return f"{self.package_suite or self.suite}-{self.package.removeprefix('linux-image-')}"
 
     @property
+    def headers_are_unpacked(self) -> bool:
+        """Not installed with their compiler, nor made with the kernel."""
+        return self.livepatch and not self.from_source and not self.compiler_of_suite
+
+    @property
     def headers_package(self) -> str:
         return self.package.replace("linux-image-", "linux-headers-")
 

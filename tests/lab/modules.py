@@ -47,7 +47,7 @@ def _make(system: System, tree: Path) -> None:
         command = kbuild.command(system.kernel, system.headers / headers, f"M={tree}", *options)
         run(*command, env=kbuild.environment())
         return
-    container = (
+    container: tuple[str | Path, ...] = (
         *("bwrap", "--unshare-all", "--die-with-parent", "--clearenv"),
         *("--setenv", "PATH", "/usr/sbin:/usr/bin", "--dev", "/dev", "--proc", "/proc"),
         *("--tmpfs", "/tmp", "--ro-bind", system.headers / "usr", "/usr"),

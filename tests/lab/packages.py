@@ -29,7 +29,7 @@ def download(kernel: Kernel, root: Path) -> None:
 def download_kernel(kernel: Kernel, work: Path, packages: Path) -> None:
     """As packages: what the lab unpacks of them is not for the board's root."""
     names = [kernel.package]
-    if kernel.livepatch and not kernel.from_source and not kernel.compiler_of_suite:
+    if kernel.headers_are_unpacked:
         names.append(kernel.headers_package)
     fetch = f"--extract-hook={shlex.join([str(FETCH), str(packages), *names])}"
     _unpack(kernel.package_suite or kernel.suite, kernel.arch, work / "empty", fetch)

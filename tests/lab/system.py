@@ -122,7 +122,7 @@ def _keys(work: Path) -> None:
 def _prepare_headers(kernel: Kernel, packages: Path, headers: Path) -> None:
     if kernel.compiler_of_suite:
         complete(headers)
-    elif kernel.livepatch and not kernel.from_source:
+    elif kernel.headers_are_unpacked:
         names = ("linux-headers-*.deb", "linux-kbuild-*.deb")
         extract([path for name in names for path in packages.glob(name)], headers)
         for makefile in headers.glob("usr/src/linux-headers-*/Makefile"):
