@@ -32,6 +32,7 @@ def rollout_waves(boards: Sequence[str], sizes: Sequence[int | str] | int | str)
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "rollout_index_error": rollout.index_error,
             "rollout_plan": rollout_plan,
             "rollout_waves": rollout_waves,
             "rollout_outcome": rollout.outcome,

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import yaml
+
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     Board,
@@ -184,6 +186,21 @@ def read_index(index: Mapping[str, Any] | None, files: Sequence[LivepatchFile]) 
             "the name, or take the entry out." % unknown[0]
         )
     return {str(name): _read_entry(str(name), entry) for name, entry in entries.items()}
+
+
+def index_error(text: str, files: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong with catalog.yml, whose text it is, in one sentence; empty where nothing is.
+
+    files: of livepatch_file_info.
+    """
+    try:
+        read_index(yaml.safe_load(text), [file_from_json(file) for file in files])
+    except yaml.YAMLError as error:
+        what = " ".join(str(error).split())
+        return "catalog.yml can't be read as YAML: %s; correct it." % what
+    except RolloutError as error:
+        return str(error)
+    return ""
 
 
 def waves(boards: Sequence[str], sizes: Sequence[int | str] | int | str) -> list[list[str]]:

@@ -23,6 +23,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.rollout import (
     RolloutError,
+    index_error,
     outcome,
     plan,
     rows,
@@ -250,9 +251,23 @@ def test_the_highest_number_wins_among_the_files_for_every_board_and_for_this_on
     ],
 )
 def test_a_catalog_yml_that_makes_no_sense_is_a_failure_even_where_one_file_fits(text, words):
-    result = plan(an_answer(), [a_file("fixes_1.ko")], index=yaml.safe_load(text))
+    files = [a_file("fixes_1.ko")]
+    result = plan(an_answer(), files, index=yaml.safe_load(text))
     assert (result.outcome, result.steps) == ("failed", ())
     assert result.reason.startswith("catalog.yml") and words in result.reason
+    assert index_error(text, files) == result.reason
+
+
+def test_a_catalog_yml_that_is_no_yaml_is_told_with_the_place():
+    assert index_error("livepatches:\n  fixes_1.ko: {number: 1", []).startswith(
+        "catalog.yml can't be read as YAML: while parsing a flow mapping in "
+    )
+    assert "line 2" in index_error("livepatches:\n  fixes_1.ko: {number: 1", [])
+
+
+@pytest.mark.parametrize("text", ["", "---"])
+def test_an_empty_catalog_yml_has_no_error(text):
+    assert index_error(text, [a_file("fixes_1.ko")]) == ""
 
 
 def test_an_empty_catalog_yml_says_nothing():
