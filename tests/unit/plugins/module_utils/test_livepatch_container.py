@@ -53,9 +53,8 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.fixture(scope="session")
-def module(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    directory = tmp_path_factory.getbasetemp() / "livepatches"
-    return Builder(directory).module("fixes_1.c").read_bytes()
+def module(builder: Builder) -> bytes:
+    return builder.module("fixes_1.c").read_bytes()
 
 
 class TestCompression:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,7 @@ def test_what_is_neither_enabled_nor_in_transition_leaves_until_its_directory_is
     for name, content in files.items():
         (tmp_path / "fixes_1" / name).write_text(content + "\n")
     assert sysfs.leaving() == (["fixes_1"] if leaves else [])
-    (tmp_path / "fixes_1" / "enabled").unlink(missing_ok=True)
-    (tmp_path / "fixes_1" / "transition").unlink(missing_ok=True)
-    (tmp_path / "fixes_1").rmdir()
+    shutil.rmtree(tmp_path / "fixes_1")
     assert sysfs.leaving() == []
 
 
