@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
-    find_late_error,
-)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
     BoardAction,
     packed,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
+    find_late_error,
 )
 
 

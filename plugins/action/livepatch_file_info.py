@@ -11,16 +11,16 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
-    LivepatchFileError,
-    catalog_paths,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_findings import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.findings import (
     findings_to_json,
     read_with_findings,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
+    LivepatchFileError,
+    catalog_paths,
+)
 
 
 class ActionModule(BoardAction):

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils import conformance
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import (
+    conformance_table as conformance,
+)
 
 
 class FilterModule:

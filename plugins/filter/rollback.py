@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils import rollback
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import rollback
 
 
 def rollback_plan(

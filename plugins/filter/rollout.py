@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils import rollout
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import rollout
 
 
 def rollout_plan(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
     BootStore,
     StoreError,
 )

@@ -243,27 +243,27 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import background
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import background
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BoardBusyError,
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
     files_wanted,
     module_files,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import (
-    BoardBusyError,
-    BootStore,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.run import (
+    Failure,
+    ImagesNeeded,
+    Options,
+    Refused,
+    Run,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import stack_from_json
 from ansible_collections.orangepi.livepatch.plugins.module_utils.image import (
     IMAGE,
     ImageError,
     unpack,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
-    Failure,
-    ImagesNeeded,
-    Options,
-    Refused,
-    Run,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     ShapeError,
@@ -348,7 +348,7 @@ def _work(module: AnsibleModule, store: BootStore) -> Callable[[], dict[str, Any
             with store.lock(options.timeout):
                 run = Run(store, options, files)
                 try:
-                    if params["state"] == "enabled":
+                    if params["state"] == "enabled" and candidate is not None:
                         run.enable(candidate, image, images)
                     else:
                         build = None if candidate is None else candidate.livepatch

@@ -70,11 +70,13 @@ states_source:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
     files_wanted,
     read_board,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     ShapeError,

@@ -175,27 +175,27 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
     BoardBusyError,
     BootStore,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance import FAILED, judge
-from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance_run import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.conformance_run import (
     ConformanceError,
     ConformanceRun,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.probe import (
+    ProbeError,
+    probes_from_arguments,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance import FAILED, judge
+from ansible_collections.orangepi.livepatch.plugins.module_utils.failing_copy import (
+    LATE_ERROR,
+    LateError,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.image import (
     IMAGE,
     ImageError,
     unpack,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.late_error import (
-    LATE_ERROR,
-    LateError,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.probe import (
-    ProbeError,
-    probes_from_arguments,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     ShapeError,
@@ -251,7 +251,7 @@ def main() -> None:
             try:
                 run.run()
             finally:
-                rows = judge(newer.livepatch, older and older.livepatch, run.seen)
+                rows = judge(newer.livepatch, None if older is None else older.livepatch, run.seen)
                 if run.seen.enabled is not None:
                     begun = dict(
                         rows=[row.to_json() for row in rows],

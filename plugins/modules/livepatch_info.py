@@ -252,11 +252,16 @@ transition:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
     files_wanted,
     read_board,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.sysfs import (
+    blocking_tasks,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import (
     history_to_json,
     read_history,
@@ -266,7 +271,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     board_to_json,
     livepatch_from_json,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.sysfs import blocking_tasks
 
 
 def main() -> None:

@@ -19,16 +19,16 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.image import pack
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    LivepatchFile,
+    livepatch_to_json,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     LivepatchFileError,
     catalog_paths,
     inspect,
     module_image,
     read_stored,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    LivepatchFile,
-    livepatch_to_json,
 )
 
 display = Display()
@@ -132,7 +132,7 @@ class BoardAction(ActionBase):
         )
         if "_job" not in result:
             return result
-        few = {key: args[key] for key in ("name", "state", "src") if key in args}
+        few: dict[str, Any] = {key: args[key] for key in ("name", "state", "src") if key in args}
         while "_job" in result:
             display.display(
                 "%s: %s, %d s"
@@ -157,7 +157,7 @@ class BoardAction(ActionBase):
         if not isinstance(needed, dict):
             raise AnsibleActionFail("the board's answer was not understood.")
         missing = set(_texts(needed.get("builds")))
-        images = []
+        images: list[dict[str, str]] = []
         if not missing:
             return images
         for file, data in self._stored(catalog, _texts(needed.get("paths")), task_vars):

@@ -37,7 +37,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import inspect
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import inspect
 
 from . import sequences, template
 from .play import ANSWERS, LOADED, OF_LOADS, Tally

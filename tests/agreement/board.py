@@ -19,9 +19,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs, transition
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import read_board
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs, transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import read_board
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import LivepatchFile
 
 from . import sequences, template

@@ -18,11 +18,11 @@ import errno
 import sys
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import livepatch_to_json
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     LivepatchFileError,
     inspect,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import livepatch_to_json
 
 from .remote import Board, lab
 

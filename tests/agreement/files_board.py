@@ -16,9 +16,11 @@ import json
 import sys
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs, transition
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import read_board
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs, transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import read_board
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import livepatch_to_json
 
 from . import second_eyes

@@ -82,11 +82,7 @@ class Board:
 
 def _package() -> bytes:
     """What the board needs, as a zip file that Python imports from."""
-    needed = [
-        path
-        for path in (REPOSITORY / "plugins/module_utils").glob("*.py")
-        if not path.name.startswith("livepatch_")
-    ]
+    needed = list((REPOSITORY / "plugins/module_utils").rglob("*.py"))
     needed += [path for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"]
     packages = {
         COLLECTION / parent for path in needed for parent in path.relative_to(REPOSITORY).parents

@@ -37,7 +37,10 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     ShapeError,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.rollout import Plan, plan_board
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.rollout import (
+    Plan,
+    plan_board,
+)
 
 
 class Refused(Exception):

@@ -13,13 +13,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs, transition
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs, transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
     loaded_with,
     read_board,
     remember,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
+    KernelLog,
+    TransitionResult,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
     Decision,
     check_transition,
@@ -43,10 +49,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     system_states_to_json,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
-from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import (
-    KernelLog,
-    TransitionResult,
-)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.conformance import table
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.conformance_table import (
+    table,
+)
 
 
 def test_the_rows_are_aligned_and_the_evidence_follows():

@@ -21,7 +21,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     Livepatch,
     SystemState,
 )
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.rollout import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.rollout import (
     RolloutError,
     index_error,
     outcome,

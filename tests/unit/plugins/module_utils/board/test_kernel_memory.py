@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.kernel_memory import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.kernel_memory import (
     KernelMemory,
     KernelMemoryError,
     find_klp_patches,

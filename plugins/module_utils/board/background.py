@@ -16,10 +16,14 @@ import re
 import traceback
 from typing import Any, Callable
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
+    wait_until,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import transition_of
-from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import wait_until
 
 # As long as a user waits without wondering, in seconds.
 REPORT_AFTER = 10.0

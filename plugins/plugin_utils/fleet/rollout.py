@@ -25,7 +25,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     board_from_json,
     file_from_json,
 )
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.columns import columns
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.columns import columns
 
 # What a board's row says before its steps; and after them, where they changed it or did not.
 DONE = {"update": ("updated", "up to date"), "roll back": ("rolled back", "nothing to do")}

@@ -20,8 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import livepatch_container
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_container import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file import (
+    container as livepatch_container,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.container import (
     MAX_MODULE,
     ContainerError,
     Signature,
@@ -29,7 +31,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_conta
     decompress,
     split_signature,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     LivepatchFileError,
     inspect,
     module_image,

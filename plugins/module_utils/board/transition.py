@@ -17,8 +17,10 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs
-from ansible_collections.orangepi.livepatch.plugins.module_utils.sysfs import BlockingTask
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.sysfs import (
+    BlockingTask,
+)
 
 # A module's last reference is put by a work item, shortly after its livepatch
 # has left sysfs: klp_free_patch_work_fn() in kernel/livepatch/core.c.

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import probe
-from ansible_collections.orangepi.livepatch.plugins.module_utils.probe import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import probe
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.probe import (
     Probe,
     ProbeError,
     probes_from_arguments,

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.late_error import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.failing_copy import (
     SYMBOL,
     LateError,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Function
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     find_late_error,
     inspect,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Function
 from ansible_collections.orangepi.livepatch.tests.unit.livepatch_sources.build import (
     MACHINES,
     Builder,

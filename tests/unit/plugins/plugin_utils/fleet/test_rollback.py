@@ -23,7 +23,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     Livepatch,
     SystemState,
 )
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.rollback import plan
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.rollback import plan
 from ansible_collections.orangepi.livepatch.tests.unit.plugins.boards import a_board, a_file
 
 

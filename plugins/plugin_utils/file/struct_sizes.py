@@ -13,10 +13,10 @@ a module, and one number is asked for.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from itertools import islice
-from typing import Dict, Iterator, List, Tuple
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_elf import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.elf import (
     SHF_COMPRESSED,
     Elf,
     Section,
@@ -44,7 +44,7 @@ _DW_FORM_STRP, _DW_FORM_IMPLICIT_CONST = 0x0E, 0x21
 _DW_FORM_DATA = {0x0B: 1, 0x05: 2, 0x06: 4}
 
 # By code: the tag, and the attributes as name, form, constant (of an implicit_const).
-_Abbreviations = Dict[int, Tuple[int, List[Tuple[int, int, int]]]]
+_Abbreviations = dict[int, tuple[int, list[tuple[int, int, int]]]]
 
 
 def struct_size(elf: Elf, name: str) -> int | None:

@@ -12,8 +12,10 @@ import signal
 
 import pytest
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import background, sysfs
-from ansible_collections.orangepi.livepatch.plugins.module_utils.sysfs import BlockingTask
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import background, sysfs
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.sysfs import (
+    BlockingTask,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
 

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
-    LivepatchFileError,
-    inspect,
-)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     file_from_json,
     file_to_json,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
+    LivepatchFileError,
+    inspect,
 )
 from ansible_collections.orangepi.livepatch.tests.unit.livepatch_sources.build import Builder
 
@@ -275,7 +275,7 @@ EXPENSIVE = (
 
 INSPECT = """
 import sys, time
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     LivepatchFileError, read_livepatch_file)
 start = time.process_time()
 try:

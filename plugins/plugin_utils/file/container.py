@@ -17,8 +17,9 @@ import struct
 import subprocess
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any
 
 # Both as stored and uncompressed, in bytes.  Livepatches are rarely above 1 MiB.
 MAX_MODULE = 64 * 2**20

@@ -15,22 +15,22 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import run as run_module
-from ansible_collections.orangepi.livepatch.plugins.module_utils import transition
-from ansible_collections.orangepi.livepatch.plugins.module_utils.run import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import run as run_module
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.run import (
     Failure,
     ImagesNeeded,
     Options,
     Refused,
     Run,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
+    TransitionResult,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import Transition
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Livepatch,
     SystemState,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import (
-    TransitionResult,
 )
 from ansible_collections.orangepi.livepatch.tests.unit.plugins import boards
 

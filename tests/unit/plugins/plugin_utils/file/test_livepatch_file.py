@@ -19,12 +19,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
-    LivepatchFileError,
-    catalog_paths,
-    inspect,
-    read_livepatch_file,
-)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     file_from_json,
     file_to_json,
@@ -36,6 +30,12 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     Livepatch,
     Object,
     SystemState,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
+    LivepatchFileError,
+    catalog_paths,
+    inspect,
+    read_livepatch_file,
 )
 from ansible_collections.orangepi.livepatch.tests.unit.livepatch_sources.build import (
     MACHINES,
@@ -509,7 +509,7 @@ def test_without_pyelftools_it_imports_and_says_what_to_install(builder: Builder
     script = """
 import sys
 sys.modules["elftools"] = None
-from ansible_collections.orangepi.livepatch.plugins.module_utils import livepatch_file
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file import livepatch_file
 try:
     livepatch_file.read_livepatch_file(sys.argv[1])
 except livepatch_file.LivepatchFileError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import sysfs
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs
 
 
 @pytest.mark.parametrize(

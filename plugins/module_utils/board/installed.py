@@ -18,12 +18,17 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Iterable, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import kernel_memory, sysfs
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
-from ansible_collections.orangepi.livepatch.plugins.module_utils.kernel_memory import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import kernel_memory, sysfs
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.kernel_memory import (
     KernelLivepatch,
     KernelMemory,
     KernelMemoryError,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
+    wait_until,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     SOURCES,
@@ -34,7 +39,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     transition_of,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
-from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import wait_until
 
 MAX_FILES = 16
 MODULE_FILE = re.compile(r".+\.ko(\.(xz|zst|gz))?\Z")

@@ -15,9 +15,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils import probe, sysfs, transition
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import read_board
-from ansible_collections.orangepi.livepatch.plugins.module_utils.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
+    probe,
+    sysfs,
+    transition,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import read_board
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.probe import (
+    Probe,
+    ProbeError,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
+    KernelLog,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance import (
     DONE,
     MISSED,
@@ -29,11 +42,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance imp
     changed_probes,
     is_cumulative,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.failing_copy import SYMBOL
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
-from ansible_collections.orangepi.livepatch.plugins.module_utils.late_error import SYMBOL
-from ansible_collections.orangepi.livepatch.plugins.module_utils.probe import Probe, ProbeError
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import Board, LivepatchFile
-from ansible_collections.orangepi.livepatch.plugins.module_utils.transition import KernelLog
 
 FTRACE_ENABLED = "/proc/sys/kernel/ftrace_enabled"
 REVERSAL_ATTEMPTS = 5

@@ -17,10 +17,11 @@ everything.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator, KeysView
 from dataclasses import dataclass, field
-from typing import Iterable, Iterator, KeysView, NamedTuple, Tuple, Union
+from typing import NamedTuple
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_elf import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.elf import (
     SHF_ALLOC,
     Elf,
     ElfError,
@@ -65,9 +66,9 @@ class Reached:
 
 # The address in data that a register holds, how often something was added to
 # it, and whether it has been the base of a load or store.
-_Held = Tuple[Place, int, bool]
+_Held = tuple[Place, int, bool]
 # A function of the module, or the name of one outside of it.
-_Callee = Union[Place, str]
+_Callee = Place | str
 
 
 class _State(NamedTuple):

@@ -17,9 +17,9 @@ import bisect
 import io
 import struct
 import traceback
+from collections.abc import Iterator, KeysView
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Iterator, KeysView
 
 try:
     from elftools.common.utils import struct_parse

@@ -14,15 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_code import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import CALLBACKS
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code import (
     Unfollowable,
     _x86_decode,
     plain_name,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
-    LivepatchFileError,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_findings import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.findings import (
     API,
     SEVERITIES,
     USAGE,
@@ -30,7 +28,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_findi
     findings_to_json,
     read_with_findings,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import CALLBACKS
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
+    LivepatchFileError,
+)
 from ansible_collections.orangepi.livepatch.tests.unit.livepatch_sources.build import Builder
 
 FOLLOWED = ("x86_64", "aarch64")
@@ -406,7 +406,7 @@ class TestHostile:
             "ldr x1, [x0, 8]!; cbz x1, . - 12; .endr",
         }
         source = tmp_path / "endless.c"
-        text = (Path(__file__).parents[2] / "livepatch_sources" / "document.c").read_text()
+        text = (Path(__file__).parents[3] / "livepatch_sources" / "document.c").read_text()
         body = 'static int pre_patch(struct klp_object *obj)\n{\n\tasm volatile("%s");'
         source.write_text(
             text.replace(body.partition("\tasm")[0], body % words[padding, machine] + "\n", 2)

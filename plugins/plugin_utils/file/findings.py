@@ -17,22 +17,28 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_code import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    CALLBACKS,
+    LivepatchFile,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code import (
     Code,
     Reached,
     plain_name,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_elf import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.elf import (
     THIS_MODULE,
     Elf,
     ElfError,
     Place,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     KLP_PATCH_OBJS,
     KLP_PATCH_SIZE,
     KLP_PATCH_STATES,
@@ -41,11 +47,6 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_file 
     ObjectDeclaration,
     read_module,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    CALLBACKS,
-    LivepatchFile,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
 
 SEVERITIES = ("error", "warning", "note")
 

@@ -16,31 +16,14 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.late_error import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.failing_copy import (
     SYMBOL,
     LateError,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_container import (
-    MAX_MODULE,
-    ContainerError,
-    compression,
-    decompress,
-    split_signature,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_elf import (
-    SHF_ALLOC,
-    SHF_WRITE,
-    THIS_MODULE,
-    Elf,
-    ElfError,
-    Place,
-    damaged,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.livepatch_types import struct_size
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     CALLBACKS,
     MAX_ITEMS,
@@ -51,6 +34,25 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     Livepatch,
     Object,
     SystemState,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.container import (
+    MAX_MODULE,
+    ContainerError,
+    compression,
+    decompress,
+    split_signature,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.elf import (
+    SHF_ALLOC,
+    SHF_WRITE,
+    THIS_MODULE,
+    Elf,
+    ElfError,
+    Place,
+    damaged,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.struct_sizes import (
+    struct_size,
 )
 
 SUFFIXES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.columns import columns
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.columns import columns
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
