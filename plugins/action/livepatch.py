@@ -10,40 +10,23 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
-    BoardAction,
-    packed,
-)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import LIVEPATCH
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
 
 
 class ActionModule(BoardAction):
     def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        args = dict(self._task.args)
-        for name in ("remote_src", "_update_expected"):
-            args[name] = boolean(args.get(name, False), strict=False)
-        if not args.get("src"):
-            if args.get("state", "enabled") == "enabled":
-                raise AnsibleActionFail(
-                    "state: enabled needs src, the livepatch's file; name alone is for disabled "
-                    "and absent."
-                )
-            return self.ask("livepatch", args, task_vars)
-        candidate, data = self.read_candidate(args, task_vars)
-        args["_candidate"] = file_to_json(candidate)
-        catalog = None if args["remote_src"] else os.path.dirname(candidate.path)
-        if args["_update_expected"] and not self._task.check_mode:
-            args["_image"] = packed(data)
-        result = self.ask("livepatch", args, task_vars, catalog)
-        needed = result.pop("_images_needed", None)
-        if needed is not None:
-            args["_image"] = packed(data)
-            args["_images"] = self.images(needed, catalog, task_vars)
-            result = self.ask("livepatch", args, task_vars, catalog)
-            if "_images_needed" in result:
-                raise AnsibleActionFail(
-                    "what is installed changes while the livepatch is to be loaded; run again."
-                )
-        return result
+        given = self._task.args
+        if not given.get("src") and given.get("state", "enabled") == "enabled":
+            raise AnsibleActionFail(
+                "state: enabled needs src, the livepatch's file; name alone is for disabled and "
+                "absent."
+            )
+        _validation, args = self.validate_argument_spec(**LIVEPATCH)
+        given = {key: value for key, value in args.items() if value is not None}
+        if not args["src"]:
+            return self.ask("livepatch", given, task_vars)
+        candidate = self.stored(self._task.args["src"], args["remote_src"], task_vars)
+        catalog = None if args["remote_src"] else os.path.dirname(candidate.file.path)
+        return self.ask("livepatch", given, task_vars, candidates=[candidate], catalog=catalog)

@@ -9,21 +9,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
+from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import LIVEPATCH_CHECK
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
 
 
 class ActionModule(BoardAction):
     def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        _validation, args = self.validate_argument_spec(
-            {
-                "src": {"type": "str", "required": True},
-                "remote_src": {"type": "bool", "default": False},
-                "params": {"type": "str", "default": ""},
-                "fail_on_refusal": {"type": "bool", "default": True},
-            }
-        )
-        candidate, _data = self.read_candidate(args, task_vars)
-        args["_candidate"] = file_to_json(candidate)
-        catalog = None if args["remote_src"] else os.path.dirname(candidate.path)
-        return self.ask("livepatch_check", args, task_vars, catalog)
+        _validation, args = self.validate_argument_spec(**LIVEPATCH_CHECK)
+        candidate = self.stored(self._task.args["src"], args["remote_src"], task_vars)
+        catalog = None if args["remote_src"] else os.path.dirname(candidate.file.path)
+        return self.ask("livepatch_check", args, task_vars, candidates=[candidate], catalog=catalog)

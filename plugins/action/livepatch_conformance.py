@@ -6,37 +6,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
-    BoardAction,
-    packed,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import (
+    LIVEPATCH_CONFORMANCE,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import FromController
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
-    find_late_error,
+    find_failing_copy,
 )
 
 
 class ActionModule(BoardAction):
     def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        _validation, args = self.validate_argument_spec(
-            {
-                "older": {"type": "str"},
-                "newer": {"type": "str", "required": True},
-                "probes": {"type": "list", "elements": "dict", "default": []},
-                "timeout": {"type": "int", "default": 60},
-            }
+        _validation, args = self.validate_argument_spec(**LIVEPATCH_CONFORMANCE)
+        given = {key: value for key, value in args.items() if value is not None}
+        newer = self.stored(args["newer"], False, task_vars)
+        older = self.stored(args["older"], False, task_vars) if args["older"] else None
+        told = FromController(
+            candidates=(newer.candidate(True), None if older is None else older.candidate(True)),
+            failing_copy=find_failing_copy(newer.data, newer.file.path),
         )
-        for which in ("older", "newer"):
-            if args[which]:
-                file, data = self.read_candidate(
-                    {"src": args[which], "remote_src": False}, task_vars
-                )
-                args["_" + which] = file_to_json(file)
-                args["_%s_image" % which] = packed(data)
-                error = find_late_error(data, file.path) if which == "newer" else None
-                if error is not None:
-                    args["_late_error"] = asdict(error)
-        return self.ask("livepatch_conformance", args, task_vars)
+        return self.ask("livepatch_conformance", given, task_vars, told)

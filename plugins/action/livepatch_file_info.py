@@ -28,7 +28,7 @@ class ActionModule(BoardAction):
 
     def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         _validation, args = self.validate_argument_spec({"src": {"type": "str", "required": True}})
-        path = self.find(args["src"])
+        path = self.find_file(args["src"])
         files, rejected = [], []
         try:
             directory = os.path.isdir(path)

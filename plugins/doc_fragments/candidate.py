@@ -27,16 +27,6 @@ options:
       - Module parameters, a string as for M(community.general.modprobe).
     type: str
     default: ''
-  _candidate:
-    description:
-      - The file as it was inspected. Given by the action plugin, not for playbooks.
-    type: dict
-  _files:
-    description:
-      - Livepatches out of files that may be what is loaded. Given by the action plugin, not for
-        playbooks.
-    type: list
-    elements: dict
 requirements:
   - pyelftools on the controller; on the board nothing but Python
   - root on the board

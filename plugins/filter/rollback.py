@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rollback's decision as a filter, for the role; the rest is the rollout's."""
+"""What the role rollback decides with, as a filter."""
 
 from __future__ import annotations
 
@@ -10,13 +10,44 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import rollback
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.catalog import (
+    CatalogError,
+    read_catalog,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan import (
+    Caller,
+    Plan,
+    plan_fleet,
+)
 
 
 def rollback_plan(
-    answer: Mapping[str, Any], files: Sequence[Mapping[str, Any]], **options: Any
+    boards: Sequence[str],
+    hostvars: Mapping[str, Any],
+    present: Sequence[str],
+    files: Mapping[str, Any],
+    to: str,
+    waves: Any,
+    unknown_states: str,
 ) -> dict[str, Any]:
-    """What will happen to the board that gave this answer, as a dictionary."""
-    return rollback.plan(answer, files, **options).to_json()
+    """What will happen to every board, in which waves."""
+    caller = Caller(rollback.PREFIX, waves, unknown_states, allow_downgrade=True)
+
+    def answer_of(board: str) -> Any:
+        return hostvars[board].get("__waves_answer")
+
+    try:
+        catalog = read_catalog(files.get("files") or ())
+    except CatalogError as error:
+        why = str(error)
+        return plan_fleet(boards, present, answer_of, lambda _answer: Plan("failed", why), caller)
+    return plan_fleet(
+        boards,
+        present,
+        answer_of,
+        lambda answer: rollback.plan(answer, catalog, to, unknown_states),
+        caller,
+    )
 
 
 class FilterModule:

@@ -2,40 +2,56 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rollout's decisions as filters, for the role."""
+"""What the role rollout decides with, as filters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import rollout
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.catalog import (
+    CatalogError,
+    read_catalog,
+    read_index,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan import (
+    Caller,
+    plan_fleet,
+)
+
+
+def rollout_catalog(files: Sequence[Mapping[str, Any]], text: str) -> dict[str, Any]:
+    """What catalog.yml says, whose text it is, and what is wrong with it or with the files."""
+    try:
+        index = read_index(text)
+        read_catalog(files, index)
+    except CatalogError as error:
+        return {"index": None, "error": str(error)}
+    return {"index": index, "error": ""}
 
 
 def rollout_plan(
-    answer: Mapping[str, Any], files: Sequence[Mapping[str, Any]], **options: Any
+    boards: Sequence[str],
+    hostvars: Mapping[str, Any],
+    present: Sequence[str],
+    files: Mapping[str, Any],
+    index: Any,
+    waves: Any,
+    unknown_states: str,
+    allow_downgrade: bool,
 ) -> dict[str, Any]:
-    """What will happen to the board that gave this answer, as a dictionary."""
-    return rollout.plan(answer, files, **options).to_json()
-
-
-def rollout_waves(boards: Sequence[str], sizes: Sequence[int | str] | int | str) -> list[list[str]]:
-    """The boards cut into waves."""
-    try:
-        return rollout.waves(boards, sizes)
-    except rollout.RolloutError as error:
-        raise AnsibleFilterError(str(error)) from error
+    """What will happen to every board, in which waves."""
+    catalog = read_catalog(files["files"], index)
+    return plan_fleet(
+        boards,
+        present,
+        lambda board: hostvars[board].get("__waves_answer"),
+        lambda answer: rollout.plan(answer, catalog, unknown_states, allow_downgrade),
+        Caller(rollout.PREFIX, waves, unknown_states, allow_downgrade),
+    )
 
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {
-            "rollout_index_error": rollout.index_error,
-            "rollout_plan": rollout_plan,
-            "rollout_waves": rollout_waves,
-            "rollout_outcome": rollout.outcome,
-            "rollout_rows": rollout.rows,
-            "rollout_table": rollout.table,
-        }
+        return {"rollout_catalog": rollout_catalog, "rollout_plan": rollout_plan}

@@ -13,11 +13,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from difflib import unified_diff
-from itertools import zip_longest
-from os.path import commonprefix
 from typing import Any, Iterator, NamedTuple, Sequence
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance_evidence import (
+    DONE,
+    MISSED,
+    REFUSED,
+    STALLED,
+    Observation,
+    Observations,
+    changed_probes,
+    difference,
+    difference_of_probes,
+    enumerated,
+    evidence_of,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Livepatch,
     SystemState,
@@ -36,79 +46,14 @@ REVERSED = "restored when reversed, nothing before"
 REPLACEMENT_REVERSED = "restored when reversed, replacing"
 CLEANED_UP = "removed after an error"
 
-DONE = "done"
-REFUSED = "refused"
-STALLED = "stalled"
-MISSED = "missed"
-
 # What the kernel prints where an error occurs after the first pre_patch():
 # __klp_enable_patch() in kernel/livepatch/core.c.
 AFTER_PRE_PATCH = "failed to enable patch '%s'"
 
-MAX_LINES = 40
-MAX_QUOTED = 60
-
-# How a line begins in which the kernel complains of itself: a double free shows there alone.
+# How the lines begin in which the kernel complains of itself.  A double free shows nowhere else.
 COMPLAINT = re.compile(
     r"BUG[: ]|WARNING: |Oops|Internal error|kernel BUG at|refcount_t: |.*KASAN: "
 )
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the board showed at one moment.
-
-    probes: each one's name and output; patches: in stack order; states_source:
-    as of a Board; modules: which of the livepatches' modules were loaded; unread:
-    the probes that failed, whose output is then the reason.
-    """
-
-    probes: tuple[tuple[str, str], ...] = ()
-    patches: tuple[Livepatch, ...] = ()
-    states_source: str = "kernel"
-    modules: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that was done to the board.
-
-    what: in the infinitive; outcome: done, refused (by the kernel), stalled (the
-    transition did not end in time) or missed (it can't be brought about here);
-    reason: a sentence where it is not done; log: what the kernel printed
-    meanwhile, None where that can't be read.
-    """
-
-    what: str
-    outcome: str
-    before: Reading
-    after: Reading
-    reason: str = ""
-    log: tuple[str, ...] | None = ()
-
-
-@dataclass(frozen=True)
-class Observations:
-    """The steps that were made; None is one that was not.
-
-    enabled, disabled: the newer livepatch alone; reversed: its transition alone;
-    load_failed: its load, with an error after pre_patch(); older_enabled: the
-    older one; replaced: the newer one over it; replacement_disabled: the newer
-    one then; older_again: the older one, once more; replacement_reversed: the
-    transition from it to the newer; older_disabled: the older one after that.
-    """
-
-    enabled: Step | None = None
-    disabled: Step | None = None
-    reversed: Step | None = None
-    load_failed: Step | None = None
-    older_enabled: Step | None = None
-    replaced: Step | None = None
-    replacement_disabled: Step | None = None
-    older_again: Step | None = None
-    replacement_reversed: Step | None = None
-    older_disabled: Step | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +80,7 @@ class Verdict(NamedTuple):
 def judge(newer: Livepatch, older: Livepatch | None, seen: Observations) -> tuple[Row, ...]:
     """One row a scenario.
 
-    newer, older: as their files declare them; older: None where there is none.
+    newer, older: as their files declare them; older is None where there is none.
     """
     return (
         _row(MODIFIED, _modified(newer, seen), seen.enabled),
@@ -152,31 +97,25 @@ def judge(newer: Livepatch, older: Livepatch | None, seen: Observations) -> tupl
     )
 
 
-def is_cumulative(newer: Livepatch, enabled: Step | None) -> bool | None:
+def is_cumulative(newer: Livepatch, enabled: Observation | None) -> bool | None:
     """Whether it replaces: as the kernel shows it enabled, else as its file says."""
-    shown = None if enabled is None else _find(enabled.after, newer.name)
+    shown = None if enabled is None else enabled.after.livepatch(newer.name)
     if shown is not None and shown.replace is not None:
         return shown.replace
     return newer.replace
 
 
-def changed_probes(before: Reading, after: Reading) -> list[str]:
-    """The names of the probes whose output is another."""
-    old = dict(before.probes)
-    return [name for name, output in after.probes if output != old.get(name)]
-
-
 def _modified(newer: Livepatch, seen: Observations) -> Verdict:
     """Modify the system state when the livepatch gets enabled and nothing had modified it."""
-    step = seen.enabled
-    if step is None:
+    observed = seen.enabled
+    if observed is None:
         return _not_reached()
-    if step.outcome != DONE:
-        return _not_enabled(newer, step)
-    shown = _find(step.after, newer.name)
+    if observed.outcome != DONE:
+        return _not_enabled(newer, observed)
+    shown = observed.after.livepatch(newer.name)
     if shown is None or not shown.enabled or shown.transition:
         return Verdict(FAILED, "the kernel does not show %s enabled." % newer.name)
-    listed = step.after.states_source == "kernel"
+    listed = observed.after.states_source == "kernel"
     if listed and newer.states is not None and _ids(newer.states) != _ids(shown.states):
         return Verdict(
             FAILED,
@@ -185,12 +124,12 @@ def _modified(newer: Livepatch, seen: Observations) -> Verdict:
         )
     if not (newer.states or (listed and shown.states)):
         return Verdict(NOT_APPLICABLE, "%s declares no system state." % newer.name)
-    if not step.after.probes:
+    if not observed.after.probes:
         return _on_the_list(listed, "%s of %s." % (_ids(shown.states), newer.name))
-    if step.after.unread:
-        failing = " and ".join(step.after.unread)
+    if observed.after.unread:
+        failing = " and ".join(observed.after.unread)
         return Verdict(FAILED, "the probe %s fails while %s is enabled." % (failing, newer.name))
-    changed = changed_probes(step.before, step.after)
+    changed = changed_probes(observed.before, observed.after)
     if not changed:
         return Verdict(FAILED, "no probe shows another output while %s is enabled." % newer.name)
     missed = [name for name in _changed_by_replacing(seen) if name not in changed]
@@ -204,16 +143,16 @@ def _modified(newer: Livepatch, seen: Observations) -> Verdict:
 
 
 def _changed_by_replacing(seen: Observations) -> list[str]:
-    original, step = seen.older_enabled, seen.replaced
-    if original is None or step is None or step.outcome != DONE:
+    original, observed = seen.older_enabled, seen.replaced
+    if original is None or observed is None or observed.outcome != DONE:
         return []
-    return changed_probes(original.before, step.after)
+    return changed_probes(original.before, observed.after)
 
 
-def _not_enabled(patch: Livepatch, step: Step) -> Verdict:
+def _not_enabled(patch: Livepatch, observed: Observation) -> Verdict:
     """A transition that tasks of this board hold up proves nothing of the livepatch."""
-    outcome = NOT_APPLICABLE if step.outcome == STALLED else FAILED
-    return Verdict(outcome, "%s could not be enabled: %s" % (patch.name, step.reason))
+    outcome = NOT_APPLICABLE if observed.outcome == STALLED else FAILED
+    return Verdict(outcome, "%s could not be enabled: %s" % (patch.name, observed.reason))
 
 
 def _taken_over(newer: Livepatch, older: Livepatch | None, seen: Observations) -> Verdict:
@@ -223,21 +162,23 @@ def _taken_over(newer: Livepatch, older: Livepatch | None, seen: Observations) -
     unable = _why_not_replaced(newer, seen)
     if unable is not None:
         return unable
-    original, step = seen.older_enabled, seen.replaced
+    original, observed = seen.older_enabled, seen.replaced
     if original is not None and original.outcome != DONE:
         return Verdict(
             NOT_APPLICABLE, "%s could not be enabled: %s" % (older.name, original.reason)
         )
-    if original is None or step is None:
+    if original is None or observed is None:
         return _not_reached()
-    if step.outcome != DONE:
-        return _not_enabled(newer, step)
-    names = [patch.name for patch in step.after.patches]
+    if observed.outcome != DONE:
+        return _not_enabled(newer, observed)
+    names = [patch.name for patch in observed.after.patches]
     if names != [newer.name]:
-        return Verdict(FAILED, "the kernel shows %s, not %s alone." % (_names(names), newer.name))
-    listed = step.before.states_source == step.after.states_source == "kernel"
-    before = _find(step.before, older.name) if listed else older
-    after = _find(step.after, newer.name) if listed else newer
+        return Verdict(
+            FAILED, "the kernel shows %s, not %s alone." % (enumerated(names), newer.name)
+        )
+    listed = observed.before.states_source == observed.after.states_source == "kernel"
+    before = observed.before.livepatch(older.name) if listed else older
+    after = observed.after.livepatch(newer.name) if listed else newer
     shared = list(_shared(before, after))
     if not shared:
         return Verdict(
@@ -251,9 +192,9 @@ def _taken_over(newer: Livepatch, older: Livepatch | None, seen: Observations) -
                 % (old.id, old.version, new.data or "NULL", older.name, old.data),
             )
     took = "; ".join(_handed_over(old, new, listed) for old, new in shared) + "."
-    if not step.after.probes:
+    if not observed.after.probes:
         return _on_the_list(listed, took)
-    as_it_was = not changed_probes(original.after, step.after)
+    as_it_was = not changed_probes(original.after, observed.after)
     if as_it_was and all(old.version == new.version for old, new in shared):
         return Verdict(PASSED, took + _without_list(listed))
     wrong = _probes_of_replacement(newer, older, seen)
@@ -264,21 +205,21 @@ def _probes_of_replacement(
     newer: Livepatch, older: Livepatch, seen: Observations
 ) -> Verdict | None:
     """The system state must be what it is with the newer livepatch alone; None where it is."""
-    alone, original, step = seen.enabled, seen.older_enabled, seen.replaced
-    if original is None or step is None:
+    alone, original, observed = seen.enabled, seen.older_enabled, seen.replaced
+    if original is None or observed is None:
         return None
     if alone is None or alone.outcome != DONE or not changed_probes(alone.before, alone.after):
-        # What the newer one sets is not known, only that it must be modified.
-        if changed_probes(original.before, step.after):
+        # It is not known what the newer one sets, only that it must modify something.
+        if changed_probes(original.before, observed.after):
             return None
         return Verdict(
             FAILED,
             "no probe shows a modification once %s has replaced %s." % (newer.name, older.name),
         )
-    # What it does not modify alone is another row's.
+    # Another row tells what it does not modify alone.
     changed = [
         name
-        for name in changed_probes(alone.after, step.after)
+        for name in changed_probes(alone.after, observed.after)
         if name in changed_probes(alone.before, alone.after)
     ]
     if not changed:
@@ -286,7 +227,10 @@ def _probes_of_replacement(
     return Verdict(
         FAILED,
         "once it has replaced %s, %s."
-        % (older.name, _change(alone.after, step.after, "with nothing to replace", changed)),
+        % (
+            older.name,
+            difference_of_probes(alone.after, observed.after, changed, "with nothing to replace"),
+        ),
     )
 
 
@@ -296,15 +240,15 @@ def _restored(newer: Livepatch, older: Livepatch | None, seen: Observations) -> 
     if unable is not None:
         return unable
     ways = []
-    for step, enabled, way in (
+    for observed, enabled, way in (
         (seen.disabled, seen.enabled, "alone"),
         (seen.replacement_disabled, seen.older_enabled, "after replacing"),
     ):
-        if step is None or enabled is None:
+        if observed is None or enabled is None:
             continue
-        if step.outcome != DONE:
-            return Verdict(FAILED, step.reason)
-        wrong = _difference(enabled.before, step.after)
+        if observed.outcome != DONE:
+            return Verdict(FAILED, observed.reason)
+        wrong = difference(enabled.before, observed.after)
         if wrong:
             return Verdict(FAILED, "disabled %s, %s." % (way, wrong))
         ways.append(way)
@@ -337,7 +281,7 @@ def _replacement_reversed(newer: Livepatch, older: Livepatch | None, seen: Obser
     disabled, original = seen.older_disabled, seen.older_again
     if verdict.outcome != PASSED or disabled is None or original is None:
         return verdict
-    wrong = disabled.reason or _difference(original.before, disabled.after)
+    wrong = disabled.reason or difference(original.before, disabled.after)
     if wrong:
         # Its data may have been lost, which shows only now.
         return Verdict(
@@ -347,14 +291,16 @@ def _replacement_reversed(newer: Livepatch, older: Livepatch | None, seen: Obser
     return verdict
 
 
-def _put_back(newer: Livepatch, step: Step | None, enabled: Step | None) -> Verdict:
-    if step is None:
+def _put_back(
+    newer: Livepatch, observed: Observation | None, enabled: Observation | None
+) -> Verdict:
+    if observed is None:
         return _not_reached()
-    if step.outcome == MISSED:
-        return Verdict(NOT_APPLICABLE, step.reason)
-    if step.outcome != DONE:
-        return Verdict(FAILED, step.reason)
-    wrong = _difference(step.before, step.after)
+    if observed.outcome == MISSED:
+        return Verdict(NOT_APPLICABLE, observed.reason)
+    if observed.outcome != DONE:
+        return Verdict(FAILED, observed.reason)
+    wrong = difference(observed.before, observed.after)
     if wrong:
         return Verdict(FAILED, wrong + ".")
     return _as_before(newer, enabled, "as before.")
@@ -362,7 +308,7 @@ def _put_back(newer: Livepatch, step: Step | None, enabled: Step | None) -> Verd
 
 def _cleaned_up(newer: Livepatch, seen: Observations) -> Verdict:
     """Remove any already made changes when an error occurs and it cannot get enabled."""
-    verdicts = [_after_error(newer, step, seen) for step in _errors(seen)]
+    verdicts = [_after_error(newer, observed, seen) for observed in _errors(seen)]
     for outcome in (FAILED, PASSED, NOT_APPLICABLE):
         for verdict in verdicts:
             if verdict.outcome == outcome:
@@ -370,27 +316,27 @@ def _cleaned_up(newer: Livepatch, seen: Observations) -> Verdict:
     return _not_reached()
 
 
-def _errors(seen: Observations) -> list[Step]:
-    """Its own, alone and while it replaces; else the one that was brought about."""
-    steps = [seen.enabled if _refused(seen.enabled) else seen.load_failed]
+def _errors(seen: Observations) -> list[Observation]:
+    """The livepatch's own errors, alone and while it replaces; else that of the failing copy."""
+    observations = [seen.enabled if _refused(seen.enabled) else seen.load_failed]
     if _refused(seen.replaced):
-        steps.append(seen.replaced)
-    return [step for step in steps if step is not None]
+        observations.append(seen.replaced)
+    return [observed for observed in observations if observed is not None]
 
 
-def _after_error(newer: Livepatch, step: Step, seen: Observations) -> Verdict:
-    if step.outcome == MISSED:
-        return Verdict(NOT_APPLICABLE, step.reason)
-    wrong = _difference(step.before, step.after)
+def _after_error(newer: Livepatch, observed: Observation, seen: Observations) -> Verdict:
+    if observed.outcome == MISSED:
+        return Verdict(NOT_APPLICABLE, observed.reason)
+    wrong = difference(observed.before, observed.after)
     if wrong:
         return Verdict(FAILED, wrong + ".")
-    if not any(AFTER_PRE_PATCH % newer.name in line for line in step.log or ()):
+    if not any(AFTER_PRE_PATCH % newer.name in line for line in observed.log or ()):
         return Verdict(
             NOT_APPLICABLE,
             "the kernel refused it before any pre_patch(), or its log can't be read.",
         )
     reason = "as before."
-    if step is seen.load_failed:
+    if observed is seen.load_failed:
         called, not_called = _pre_patch_before_the_error(newer, seen.enabled)
         if not_called and not called:
             return Verdict(
@@ -398,18 +344,18 @@ def _after_error(newer: Livepatch, step: Step, seen: Observations) -> Verdict:
             )
         if not_called:
             reason += " The error came before the pre_patch() of %s." % " and ".join(not_called)
-    return _as_before(newer, step, reason)
+    return _as_before(newer, observed, reason)
 
 
 def _pre_patch_before_the_error(
-    newer: Livepatch, enabled: Step | None
+    newer: Livepatch, enabled: Observation | None
 ) -> tuple[list[str], list[str]]:
-    """The loaded objects whose pre_patch() had run at the LateError, and those whose had not.
+    """The loaded objects whose pre_patch() had run when the failing copy failed, and the others.
 
-    The kernel takes an object after the other, first its pre_patch() and then
+    The kernel takes one object after the other, first its pre_patch() and then
     its functions: __klp_enable_patch() in kernel/livepatch/core.c.
     """
-    shown = None if enabled is None else _find(enabled.after, newer.name)
+    shown = None if enabled is None else enabled.after.livepatch(newer.name)
     loaded = {obj.name for obj in (shown and shown.objects) or () if obj.patched}
     called: list[str] = []
     not_called: list[str] = []
@@ -440,14 +386,15 @@ def _why_not_replaced(newer: Livepatch, seen: Observations) -> Verdict | None:
     return Verdict(NOT_APPLICABLE, reason % newer.name)
 
 
-def _refused(step: Step | None) -> bool:
-    return step is not None and step.outcome == REFUSED
+def _refused(observed: Observation | None) -> bool:
+    return observed is not None and observed.outcome == REFUSED
 
 
 def _not_reached() -> Verdict:
     return Verdict(
         NOT_APPLICABLE,
-        "not reached: the run ended before, since the board was not as it was, or interrupted.",
+        "not reached: the run ended earlier, since the board was not as it was, or since it was "
+        "interrupted.",
     )
 
 
@@ -460,8 +407,8 @@ def _on_the_list(listed: bool, reason: str) -> Verdict:
     return Verdict(PASSED, reason + _WITHOUT_PROBES)
 
 
-def _as_before(newer: Livepatch, step: Step | None, reason: str) -> Verdict:
-    if step is not None and step.after.probes:
+def _as_before(newer: Livepatch, observed: Observation | None, reason: str) -> Verdict:
+    if observed is not None and observed.after.probes:
         return Verdict(PASSED, reason)
     if not newer.states:
         return Verdict(
@@ -474,46 +421,11 @@ _WITHOUT_PROBES = " Without probes, the system state itself was not looked at."
 
 
 def _without_list(listed: bool) -> str:
-    return "" if listed else " The kernel's own list can't be read, so not at the data."
-
-
-def _difference(before: Reading, after: Reading) -> str:
-    """What is not as it was before, a clause; empty where all is."""
-    names = [patch.name for patch in before.patches]
-    names_after = [patch.name for patch in after.patches]
-    if names != names_after:
-        return "%s is installed, and %s was before" % (_names(names_after), _names(names))
-    left = [name for name in after.modules if name not in before.modules]
-    if left:
-        return "the module %s can't be unloaded" % " and ".join(left)
-    if before.states_source == after.states_source == "kernel":
-        for old, new in zip(before.patches, after.patches):
-            if old.states != new.states:
-                return "the kernel's list shows %s, and before %s" % (
-                    _listed(new, after.states_source),
-                    _listed(old, before.states_source),
-                )
-    return _change(before, after)
-
-
-def _change(
-    before: Reading, after: Reading, when: str = "before", probes: Sequence[str] | None = None
-) -> str:
-    old, new = dict(before.probes), dict(after.probes)
-    changes = []
-    for name in changed_probes(before, after) if probes is None else probes:
-        now, then = _first_difference(new[name], old[name])
-        changes.append("%s shows %s, and %s %s" % (name, _quoted(now), when, _quoted(then)))
-    return "; ".join(changes)
-
-
-def _first_difference(one: str, other: str) -> tuple[str, str]:
-    """The first lines that are not the same, from where they are not."""
-    for line, line_of_other in zip_longest(one.splitlines(), other.splitlines(), fillvalue=""):
-        if line != line_of_other:
-            start = len(commonprefix([line, line_of_other])) if len(line) > MAX_QUOTED else 0
-            return line[start:], line_of_other[start:]
-    return one, other
+    return (
+        ""
+        if listed
+        else " The kernel's own list can't be read, so that the data were not compared."
+    )
 
 
 def _shared(
@@ -534,76 +446,16 @@ def _handed_over(old: SystemState, new: SystemState, listed: bool) -> str:
     return "state %d stays at version %d%s" % (old.id, old.version, same)
 
 
-def _find(reading: Reading, name: str) -> Livepatch | None:
-    return next((patch for patch in reading.patches if patch.name == name), None)
-
-
 def _ids(states: Sequence[SystemState] | None) -> str:
     if states is None:
         return "unknown states"
     return ", ".join("state %d v%d" % (state.id, state.version) for state in states) or "no state"
 
 
-def _listed(patch: Livepatch, source: str) -> str:
-    """The livepatch as on the kernel's list: name states id vVERSION data TOKEN."""
-    if patch.states is None:
-        return "%s states unknown" % patch.name
-    no_data = "NULL" if source == "kernel" else "unknown"
-    states = ("%d v%d data %s" % (s.id, s.version, s.data or no_data) for s in patch.states)
-    return "%s states %s" % (patch.name, ", ".join(states) or "none")
-
-
-def _names(names: Sequence[str]) -> str:
-    return " and ".join(names) or "nothing"
-
-
-def _quoted(output: str) -> str:
-    line = " ".join(output.split())
-    return "'%s'" % (line if len(line) <= MAX_QUOTED else line[: MAX_QUOTED - 3] + "...")
-
-
-def _row(scenario: str, verdict: Verdict, *steps: Step | None) -> Row:
-    evidence = [line for step in steps if step is not None for line in _evidence(step)]
-    complaints = [
-        line
-        for step in steps
-        if step is not None
-        for line in step.log or ()
-        if COMPLAINT.match(line)
-    ]
+def _row(scenario: str, verdict: Verdict, *observations: Observation | None) -> Row:
+    made = [observed for observed in observations if observed is not None]
+    complaints = [line for observed in made for line in observed.log or () if COMPLAINT.match(line)]
     if verdict.outcome == PASSED and complaints:
         verdict = Verdict(FAILED, "the kernel complained: %s" % complaints[0])
-    return Row(scenario, verdict.outcome, verdict.reason, tuple(evidence))
-
-
-def _evidence(step: Step) -> Iterator[str]:
-    yield "%s: %s" % (step.what, step.outcome)
-    old = dict(step.before.probes)
-    for name, output in step.after.probes:
-        for line in _probe(old.get(name, ""), output):
-            yield "  probe %s: %s" % (name, line)
-    for when, reading in (("before", step.before), ("after", step.after)):
-        source = reading.states_source
-        listed = "; ".join(_listed(patch, source) for patch in reading.patches) or "empty"
-        yield "  list %s (%s): %s" % (when, reading.states_source, listed)
-    for patch in step.after.patches:
-        yield "  sysfs: %s enabled %d, transition %d, patched %s" % (
-            patch.name,
-            patch.enabled or 0,
-            patch.transition or 0,
-            _names([obj.name for obj in patch.objects or () if obj.patched]),
-        )
-    yield "  modules: %s" % (", ".join(step.after.modules) or "none")
-    if step.log is None:
-        yield "  log: can't be read"
-    for line in step.log or ():
-        yield "  log: %s" % line
-
-
-def _probe(before: str, after: str) -> list[str]:
-    if "\n" not in before + after:
-        return [after if before == after else "%s -> %s" % (before, after)]
-    if before == after:
-        return ["%d lines, unchanged" % len(after.splitlines())]
-    changes = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))[2:]
-    return [*changes[:MAX_LINES], *(["..."] if len(changes) > MAX_LINES else [])]
+    evidence = tuple(line for observed in made for line in evidence_of(observed))
+    return Row(scenario, verdict.outcome, verdict.reason, evidence)

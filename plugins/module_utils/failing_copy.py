@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A livepatch made to fail late: after its pre_patch(), before it is enabled.
+"""A copy of a livepatch that is made to fail late: after its pre_patch(), before it is enabled.
 
 klp_enable_patch() looks up the functions by their names before it calls
 anything of the livepatch, and hooks them after pre_patch(): klp_init_patch() and
@@ -14,19 +14,18 @@ Standard library only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-# A variable of every kernel, once in kallsyms, which has data as well (KALLSYMS_ALL, without which
-# there is no livepatching). Few functions have a shorter name, which could not be replaced by it.
+# Every kernel has this variable, and kallsyms lists it once: livepatching needs KALLSYMS_ALL, which
+# lists data too. A shorter name could not be replaced by it, and few functions have one.
 SYMBOL = "jiffies"
 
 
 @dataclass(frozen=True)
-class LateError:
-    """Where a module's image names a function of vmlinux that it patches.
+class FailingCopy:
+    """How to make the copy: where a module's image names a function of vmlinux that it patches.
 
     offset: of the name, in bytes; function: the name; size: of the image without
-    a signature, which would not fit any more.
+    its signature, which does not fit the copy.
     """
 
     offset: int
@@ -34,7 +33,7 @@ class LateError:
     size: int
 
     def apply(self, image: bytes) -> bytes | None:
-        """The image with SYMBOL for the function; None where that is not the image's."""
+        """The copy: SYMBOL replaces the function's name; None where the image has no such name."""
         name = self.function.encode("ascii", "replace") + b"\0"
         end = self.offset + len(name)
         if not 0 <= self.offset < end <= self.size <= len(image):
@@ -43,11 +42,3 @@ class LateError:
             return None
         symbol = SYMBOL.encode("ascii").ljust(len(name), b"\0")
         return image[: self.offset] + symbol + image[end : self.size]
-
-
-# A LateError as an option of a module.
-LATE_ERROR: dict[str, Any] = dict(
-    offset=dict(type="int", required=True),
-    function=dict(type="str", required=True),
-    size=dict(type="int", required=True),
-)

@@ -11,17 +11,22 @@ the kernel checks besides is one small function here.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Iterable, Sequence
+from typing import Any, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    Board,
-    LivepatchFile,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Board, LivepatchFile
+from ansible_collections.orangepi.livepatch.plugins.module_utils.stack import (
+    DISABLE,
+    LOAD,
+    Step,
+    conflicting,
+    function_changes,
+    same_build,
+    spell,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Livepatch,
     StateOutcome,
     compare_states,
-    conflicts,
 )
 
 PASS = "pass"
@@ -42,21 +47,26 @@ class Check:
 class Decision:
     """What the gate says.
 
-    steps: what to do in order, "disable NAME" and "load"; empty where there is
-    nothing to do or nothing is allowed.  functions: kept, added and removed by
-    the load, each spelled as sysfs does (OBJECT/FUNCTION,POSITION) or None
-    where it is unknown.
+    steps: what to do in order; empty where there is nothing to do or nothing is
+    allowed.  functions: kept, added and removed by the steps, each spelled as
+    sysfs does (OBJECT/FUNCTION,POSITION) or None where it is unknown.
     """
 
     allowed: bool
-    steps: tuple[str, ...]
+    steps: tuple[Step, ...]
     checks: tuple[Check, ...]
     states: tuple[StateOutcome, ...]
     functions: dict[str, list[str] | None]
 
     def to_json(self) -> dict[str, Any]:
         """The `decision` that the modules return."""
-        return dict(asdict(self), steps=list(self.steps))
+        return {
+            "allowed": self.allowed,
+            "steps": spell(self.steps),
+            "checks": [asdict(check) for check in self.checks],
+            "states": [asdict(state) for state in self.states],
+            "functions": self.functions,
+        }
 
     def refusal(self, name: str) -> str:
         """Why the livepatch of that name was refused, in one line for a tired person."""
@@ -72,21 +82,26 @@ def gate(
     params: str = "",
     unknown_states: str = "refuse",
     allow_downgrade: bool = False,
+    options: str = "",
 ) -> Decision:
     """Decide whether the candidate may be loaded on the board, and by which steps.
 
     params: the module parameters it would be loaded with; unknown_states:
     "refuse" or "allow"; allow_downgrade: permit disabling what is in the way
-    first.  Unknown refuses, unless unknown_states allows it.
+    first.  Unknown refuses, unless unknown_states allows it.  options: what the
+    names of the caller's options begin with, "rollout_" say, for the messages.
     """
     patch = candidate.livepatch
     if already_enabled(patch, board):
         message = "%s is enabled, this very build" % patch.name
-        kept = sorted(_function_names(board.patches) or ())
-        functions: dict[str, list[str] | None] = {"kept": kept, "added": [], "removed": []}
-        check = Check("already_enabled", PASS, message)
-        return Decision(True, (), (check,), _state_outcomes(patch, board.patches), functions)
-    in_the_way = _in_the_way(patch, board.patches) if allow_downgrade else []
+        return Decision(
+            True,
+            (),
+            (Check("already_enabled", PASS, message),),
+            _state_outcomes(patch, board.patches),
+            function_changes(board.patches, ()),
+        )
+    in_the_way = conflicting(patch, board.patches) if allow_downgrade else []
     checks = [
         check_support(board),
         _check_arch(candidate, board),
@@ -95,20 +110,20 @@ def gate(
         _check_signature(candidate, board),
         _check_name(patch, board),
         check_transition(board),
-        _check_states_known(patch, board),
-        _check_system_states(patch, board, in_the_way),
+        _check_states_known(patch, board, options),
+        _check_system_states(patch, board, in_the_way, options),
     ]
     if params:
         checks.append(_check_parameters(patch, params))
+    steps = (*(Step(DISABLE, other) for other in in_the_way), Step(LOAD, patch))
     tolerated = (PASS, UNKNOWN) if unknown_states == "allow" else (PASS,)
     allowed = all(check.outcome in tolerated for check in checks)
-    steps = ["disable %s" % name for name in in_the_way] + ["load"]
     return Decision(
         allowed,
-        tuple(steps) if allowed else (),
+        steps if allowed else (),
         tuple(checks),
         _state_outcomes(patch, board.patches),
-        function_changes(patch, board.patches, in_the_way),
+        function_changes(board.patches, steps),
     )
 
 
@@ -129,26 +144,6 @@ def already_enabled(patch: Livepatch, board: Board) -> bool:
         and same_build(installed, patch)
         for installed in board.patches
     )
-
-
-def same_build(one: Livepatch, other: Livepatch) -> bool | None:
-    """Whether two livepatches of one name are one build; None where it can't be told.
-
-    By build id, else by srcversion.  States that differ under one build id are
-    two builds: somebody rewrote the file.
-    """
-    both_known = one.states is not None and other.states is not None
-    if both_known and _ids_and_versions(one) != _ids_and_versions(other):
-        return False
-    if one.build_id is not None and other.build_id is not None:
-        return one.build_id == other.build_id
-    if one.srcversion is not None and other.srcversion is not None:
-        return one.srcversion == other.srcversion
-    return None
-
-
-def _ids_and_versions(patch: Livepatch) -> list[tuple[int, int]]:
-    return [(state.id, state.version) for state in patch.states or ()]
 
 
 def check_support(board: Board) -> Check:
@@ -262,27 +257,29 @@ def check_transition(board: Board) -> Check:
     )
 
 
-def _check_states_known(patch: Livepatch, board: Board) -> Check:
+def _check_states_known(patch: Livepatch, board: Board, options: str) -> Check:
     unknown = [p.name for p in board.patches if p.states is None]
     if patch.states is None:
         return Check(
             "states_known",
             UNKNOWN,
-            "the system states of the file can't be read. Unknown is not none; unknown_states: "
-            "allow leaves the decision to the kernel.",
+            "the system states of the file can't be read. Unknown is not none; %sunknown_states: "
+            "allow leaves the decision to the kernel." % options,
         )
     if unknown:
         return Check(
             "states_known",
             UNKNOWN,
             "the system states of the installed %s are unknown (%s). Unknown is not none; "
-            "unknown_states: allow leaves the decision to the kernel."
-            % (", ".join(unknown), "; ".join(board.reasons) or "no source tells them"),
+            "%sunknown_states: allow leaves the decision to the kernel."
+            % (", ".join(unknown), "; ".join(board.reasons) or "no source tells them", options),
         )
     return Check("states_known", PASS, "all system states are known (%s)" % board.states_source)
 
 
-def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[str]) -> Check:
+def _check_system_states(
+    patch: Livepatch, board: Board, in_the_way: Sequence[Livepatch], options: str
+) -> Check:
     if patch.states is None:
         return Check("system_states", UNKNOWN, "the system states of the file can't be compared.")
     known = [p for p in board.patches if p.states is not None]
@@ -292,7 +289,7 @@ def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[st
             UNKNOWN,
             "whether %s is cumulative can't be told from its file, and a cumulative livepatch "
             "without the installed system states would be refused by the kernel. "
-            "unknown_states: allow leaves the decision to the kernel." % patch.name,
+            "%sunknown_states: allow leaves the decision to the kernel." % (patch.name, options),
         )
     if in_the_way:
         return Check(
@@ -300,7 +297,7 @@ def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[st
             PASS,
             "the rules forbid the direct replacement, so %s is disabled first, whose callbacks "
             "restore the original state; until %s is loaded the board runs without it."
-            % (" and ".join(in_the_way), patch.name),
+            % (_names(in_the_way), patch.name),
         )
     refused = [
         _why_refused(patch, outcome, known)
@@ -315,8 +312,9 @@ def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[st
         )
     message = "; ".join(refused) + "."
     if all(installed.name != patch.name for installed in known):
-        message += " To go back, use allow_downgrade: true, which disables %s first." % (
-            " and ".join(_in_the_way(patch, known))
+        message += " To go back, use %sallow_downgrade: true, which disables %s first." % (
+            options,
+            _names(conflicting(patch, known)),
         )
     return Check("system_states", FAIL, message)
 
@@ -324,8 +322,8 @@ def _check_system_states(patch: Livepatch, board: Board, in_the_way: Sequence[st
 def _depends_on_replace(patch: Livepatch, installed: Sequence[Livepatch]) -> bool:
     if patch.replace is not None:
         return False
-    as_cumulative = _conflicting(replace(patch, replace=True), installed)
-    return as_cumulative != _conflicting(replace(patch, replace=False), installed)
+    as_cumulative = conflicting(replace(patch, replace=True), installed)
+    return as_cumulative != conflicting(replace(patch, replace=False), installed)
 
 
 def _why_refused(patch: Livepatch, outcome: StateOutcome, installed: Sequence[Livepatch]) -> str:
@@ -369,51 +367,5 @@ def _state_outcomes(patch: Livepatch, installed: Sequence[Livepatch]) -> tuple[S
     return compare_states(patch, [p for p in installed if p.states is not None])
 
 
-def _conflicting(patch: Livepatch, installed: Iterable[Livepatch]) -> list[str]:
-    return [p.name for p in installed if p.states is not None and conflicts(patch, p)]
-
-
-def _in_the_way(patch: Livepatch, installed: Sequence[Livepatch]) -> list[str]:
-    """What must be disabled before the rules allow the load, the youngest first.
-
-    The kernel compares the candidate with each installed livepatch on its own,
-    so those that conflict are enough and none of them can be spared.
-    """
-    if patch.states is None or patch.replace is None:
-        return []
-    return _conflicting(patch, reversed(installed))
-
-
-def function_changes(
-    patch: Livepatch | None, installed: Sequence[Livepatch], disabled: Sequence[str]
-) -> dict[str, list[str] | None]:
-    """Which functions are kept, added and removed by disabling some and then loading `patch`."""
-    before = _function_names(installed)
-    after = _function_names([p for p in installed if p.name not in disabled])
-    if before is None or after is None:
-        return {"kept": None, "added": None, "removed": None}
-    if patch is not None:
-        own = _function_names([patch])
-        if own is None:
-            return {"kept": None, "added": None, "removed": None}
-        if patch.replace is None and after - own:
-            return {"kept": None, "added": sorted(own - before), "removed": None}
-        after = own if patch.replace else own | after
-    return {
-        "kept": sorted(before & after),
-        "added": sorted(after - before),
-        "removed": sorted(before - after),
-    }
-
-
-def _function_names(patches: Iterable[Livepatch]) -> set[str] | None:
-    names: set[str] = set()
-    for patch in patches:
-        if patch.objects is None:
-            return None
-        names.update(
-            "%s/%s,%d" % (obj.name, function.name, function.position)
-            for obj in patch.objects
-            for function in obj.functions
-        )
-    return names
+def _names(patches: Sequence[Livepatch]) -> str:
+    return " and ".join(patch.name for patch in patches)

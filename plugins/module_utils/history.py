@@ -4,8 +4,7 @@
 
 """What the runs of this collection left installed, oldest first: the way back.
 
-Pure, but for two functions that keep it in the board's store.  It is of one
-boot, as the livepatches are.
+Pure.  It is of one boot, as the livepatches are.
 """
 
 from __future__ import annotations
@@ -13,12 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
-    BootStore,
-    StoreError,
-)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    Board,
     ShapeError,
     bounded_list,
     livepatch_from_json,
@@ -53,44 +47,32 @@ def record(
 
     params: the module parameters of what is installed, by name, where they are
     known.  What somebody else did before the run is noted too.  goal: the stack
-    that a way of several runs goes back to; it ends the history from the first
-    of them on, so that whoever stops half-way goes on to it.
+    that the run should have left; one that stopped on the way back to it leaves
+    the history at the goal, so that the next one goes on to it.
     """
-    if goal is None:
-        return _note(_note(history, _stack(before)), _stack(after, params))
-    to_the_goal = _note(history, goal)
-    installed = _stack(after, params)
-    return _note(to_the_goal, installed) if installed == goal else to_the_goal
+    installed = builds(after, params)
+    if goal is not None and installed != goal and (not goal or goal in history):
+        return _note(history, goal)
+    return _note(_note(history, builds(before)), installed)
 
 
 def previous(
     history: Sequence[tuple[Build, ...]], installed: Sequence[Livepatch]
 ) -> tuple[Build, ...]:
     """The stack before the present one; an empty one where nothing is known of any."""
-    if history and history[-1] == _stack(installed):
+    if history and history[-1] == builds(installed):
         history = history[:-1]
     return history[-1] if history else ()
 
 
-def read_history(store: BootStore) -> tuple[tuple[Build, ...], ...] | None:
-    """The history of this boot; None where it can't be read, which is not an empty one."""
-    try:
-        return history_from_json(store.read("history") or [])
-    except (ShapeError, StoreError):
-        return None
-
-
-def remember_stack(
-    store: BootStore,
-    before: Board,
-    after: Board,
-    params: Mapping[str, str],
-    goal: tuple[Build, ...] | None = None,
-) -> None:
-    """Keep what a run found and left; params and goal as of record()."""
-    history = read_history(store) or ()
-    store.put(
-        "history", history_to_json(record(history, before.patches, after.patches, params, goal))
+def builds(
+    patches: Sequence[Livepatch], params: Mapping[str, str] | None = None
+) -> tuple[Build, ...]:
+    """Installed livepatches as a stack of the history; params by name, where they are known."""
+    loaded_with = params or {}
+    return tuple(
+        Build(patch.name, patch.build_id, patch.srcversion, loaded_with.get(patch.name))
+        for patch in patches
     )
 
 
@@ -107,16 +89,6 @@ def history_to_json(history: Sequence[tuple[Build, ...]]) -> list[list[dict[str,
 def history_from_json(value: Any) -> tuple[tuple[Build, ...], ...]:
     """The history out of what livepatch_info returned.  Raises ShapeError."""
     return tuple(stack_from_json(stack) for stack in bounded_list(value, "history", MAX_STACKS))
-
-
-def _stack(
-    patches: Sequence[Livepatch], params: Mapping[str, str] | None = None
-) -> tuple[Build, ...]:
-    loaded_with = params or {}
-    return tuple(
-        Build(patch.name, patch.build_id, patch.srcversion, loaded_with.get(patch.name))
-        for patch in patches
-    )
 
 
 def _note(

@@ -14,9 +14,6 @@ from typing import Any, Mapping
 # As much as the controller reads of a file, in bytes.
 MAX_IMAGE = 64 * 2**20
 
-# A packed image as an option of a module.
-IMAGE = dict(content=dict(type="str", no_log=True), sha256=dict(type="str"))
-
 
 class ImageError(ValueError):
     """The bytes did not arrive whole; the message is one sentence."""

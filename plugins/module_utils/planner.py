@@ -2,22 +2,41 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The shortest way from the livepatches that are installed to those that are wanted.
+"""The way from the livepatches that are installed to those that are wanted.
 
 Pure.  The rules are those of klp_is_patch_compatible() in
-kernel/livepatch/state.c, of klp_enable_patch() and of `replace` in
-kernel/livepatch/core.c: a load puts a livepatch at the list's end, and a
-cumulative one takes all others off it.
+kernel/livepatch/state.c; what a step makes of the kernel's list is said in
+stack.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import same_build
+from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
+    FAIL,
+    PASS,
+    UNKNOWN,
+    Check,
+    Decision,
+    check_transition,
+    gate,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Board, LivepatchFile
+from ansible_collections.orangepi.livepatch.plugins.module_utils.stack import (
+    DISABLE,
+    LOAD,
+    REMOVE,
+    Step,
+    after_all,
+    conflicting,
+    function_changes,
+    same_stack,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Livepatch,
+    StateOutcome,
     conflicts,
 )
 
@@ -31,14 +50,129 @@ class UnknownError(NoWayError):
 
 
 @dataclass(frozen=True)
-class Step:
-    """One transition: "disable" takes the livepatch off the list, "load" puts it at the end."""
+class Wanted:
+    """One livepatch of the stack that is wanted.
 
-    action: str
+    file: None for one that is installed and stays, whose file nobody has; params:
+    the module parameters to load it with.
+    """
+
     patch: Livepatch
+    file: LivepatchFile | None
+    params: str = ""
 
-    def __str__(self) -> str:
-        return "%s %s" % (self.action, self.patch.name)
+
+def decide(
+    wanted: Sequence[Wanted],
+    board: Board,
+    unknown_states: str = "refuse",
+    allow_downgrade: bool = False,
+    options: str = "",
+) -> Decision:
+    """Decide whether exactly `wanted` may be installed on the board, and by which steps.
+
+    wanted: in stack order.  unknown_states, allow_downgrade, options: as of
+    gate(), which decides over every load.  Without allow_downgrade nothing is
+    disabled to make way for a load that the rules forbid; with both, where states
+    are unknown, everything is disabled first.  Where nothing is loaded after a
+    livepatch was disabled, its module is removed too.
+    """
+    transition = check_transition(board)
+    patches = [want.patch for want in wanted]
+    if transition.outcome == PASS and same_stack(board.patches, patches):
+        message = "%s: this very stack is installed" % name_of(wanted)
+        check = Check("already_enabled", PASS, message)
+        return Decision(True, (), (check,), (), function_changes(board.patches, ()))
+    try:
+        way = _way_to(patches, board, unknown_states == "allow", allow_downgrade)
+    except UnknownError as error:
+        hint = "%s %sunknown_states: allow leaves the decision to the kernel." % (error, options)
+        return _refused(board, [Check("stack", UNKNOWN, hint)])
+    except NoWayError as error:
+        return _refused(board, [Check("stack", FAIL, str(error))])
+
+    checks: list[Check] = []
+    states: list[StateOutcome] = []
+    disabled: list[Step] = []
+    now = board
+    several = [step.action for step in way].count(LOAD) > 1
+    for step in way:
+        if step.action == DISABLE:
+            disabled.append(step)
+            continue
+        want = next(want for want in wanted if want.patch is step.patch)
+        if want.file is None:
+            why = "%s is not installed as it would have to stay; give its file." % step.patch.name
+            return _refused(board, [Check("stack", FAIL, why)])
+        decision = _gate(want, want.file, now, disabled, unknown_states, allow_downgrade, options)
+        prefix = "%s: " % step.patch.name if several else ""
+        checks += [replace(check, message=prefix + check.message) for check in decision.checks]
+        states += decision.states
+        if not decision.allowed:
+            return _refused(board, checks, states)
+        now = replace(now, patches=after_all((*disabled, step), now.patches))
+        disabled = []
+    if disabled or not way:
+        checks.append(transition)
+        if transition.outcome != PASS:
+            return _refused(board, checks, states)
+        if not board.modules_disabled:
+            way = (*way, *(Step(REMOVE, step.patch) for step in disabled))
+    functions = function_changes(board.patches, way)
+    return Decision(True, way, tuple(checks), tuple(states), functions)
+
+
+def name_of(wanted: Sequence[Wanted]) -> str:
+    """What is wanted, for the beginning of a sentence."""
+    names = [want.patch.name for want in wanted]
+    if len(names) == 1:
+        return names[0]
+    return "the stack %s" % ", ".join(names) if names else "the empty stack"
+
+
+def _refused(
+    board: Board, checks: Sequence[Check], states: Sequence[StateOutcome] = ()
+) -> Decision:
+    functions = function_changes(board.patches, ())
+    return Decision(False, (), tuple(checks), tuple(states), functions)
+
+
+def _way_to(
+    wanted: Sequence[Livepatch], board: Board, leave_to_kernel: bool, allow_downgrade: bool
+) -> tuple[Step, ...]:
+    try:
+        return shortest_way(board.patches, wanted)
+    except UnknownError:
+        if leave_to_kernel and allow_downgrade:
+            return _way(board.patches[::-1], wanted)
+        if len(wanted) == 1 and wanted[0].replace is not False:
+            # The gate knows when the unknown does not matter, and has the better sentence.
+            in_the_way = conflicting(wanted[0], board.patches) if allow_downgrade else []
+            return _way(in_the_way, wanted)
+        if leave_to_kernel:
+            return _keeping(board.patches, wanted, _kept(board.patches, wanted))
+        raise
+
+
+def _gate(
+    want: Wanted,
+    file: LivepatchFile,
+    board: Board,
+    disabled: Sequence[Step],
+    unknown_states: str,
+    allow_downgrade: bool,
+    options: str,
+) -> Decision:
+    """The gate's decision over a load, after what the way disables right before it."""
+    direct = gate(file, board, want.params, unknown_states, allow_downgrade, options)
+    if direct.steps == (*disabled, Step(LOAD, want.patch)):
+        return direct
+    others = [step.patch for step in disabled]
+    in_the_way = conflicting(want.patch, others) or want.patch.name in [p.name for p in others]
+    if in_the_way and not allow_downgrade and not direct.allowed:
+        return direct
+    left = replace(board, patches=after_all(disabled, board.patches))
+    return gate(file, left, want.params, unknown_states, False, options)
 
 
 def shortest_way(installed: Sequence[Livepatch], wanted: Sequence[Livepatch]) -> tuple[Step, ...]:
@@ -49,9 +183,7 @@ def shortest_way(installed: Sequence[Livepatch], wanted: Sequence[Livepatch]) ->
     one length it is the one that disables least.  Raises NoWayError.
     """
     kept = _kept(installed, wanted)
-    way = _way(
-        [patch for patch in reversed(installed) if patch.name not in kept], wanted[len(kept) :]
-    )
+    way = _keeping(installed, wanted, kept)
     try:
         _check_known(installed, wanted)
         _check_stack(wanted)
@@ -64,17 +196,19 @@ def shortest_way(installed: Sequence[Livepatch], wanted: Sequence[Livepatch]) ->
     return way
 
 
-def after_step(step: Step, installed: Sequence[Livepatch]) -> tuple[Livepatch, ...]:
-    """The kernel's list after the step."""
-    if step.action == "disable":
-        return tuple(patch for patch in installed if patch.name != step.patch.name)
-    return (step.patch,) if step.patch.replace else (*installed, step.patch)
+def _keeping(
+    installed: Sequence[Livepatch], wanted: Sequence[Livepatch], kept: set[str]
+) -> tuple[Step, ...]:
+    """The way on which so many of the first that are wanted stay installed."""
+    return _way(
+        [patch for patch in reversed(installed) if patch.name not in kept], wanted[len(kept) :]
+    )
 
 
 def _way(disabled: Sequence[Livepatch], loaded: Sequence[Livepatch]) -> tuple[Step, ...]:
     return (
-        *(Step("disable", patch) for patch in disabled),
-        *(Step("load", patch) for patch in loaded),
+        *(Step(DISABLE, patch) for patch in disabled),
+        *(Step(LOAD, patch) for patch in loaded),
     )
 
 
@@ -84,18 +218,14 @@ def _kept(installed: Sequence[Livepatch], wanted: Sequence[Livepatch]) -> set[st
     for patch in installed:
         if len(kept) == len(wanted):
             break
-        want = wanted[len(kept)]
-        if patch.name == want.name and same_build(patch, want):
+        if same_stack([patch], [wanted[len(kept)]]):
             kept.add(patch.name)
     return kept
 
 
 def _in_the_way(first: Livepatch, installed: Sequence[Livepatch]) -> list[Livepatch]:
-    return [
-        patch
-        for patch in reversed(installed)
-        if patch.name == first.name or conflicts(first, patch)
-    ]
+    conflicts_with = conflicting(first, installed)
+    return [p for p in reversed(installed) if p.name == first.name or p in conflicts_with]
 
 
 def _check_known(installed: Sequence[Livepatch], wanted: Sequence[Livepatch]) -> None:

@@ -10,9 +10,17 @@ raises ShapeError, whose message is one sentence.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Callable, Iterable, Mapping, Sequence, TypeVar
+from dataclasses import asdict
+from typing import Any, Callable, Mapping, Sequence, TypeVar
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import (
+    CALLBACKS,
+    GENERATORS,
+    SOURCES,
+    Board,
+    LivepatchFile,
+    Transition,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     UINT_MAX,
     ULONG_MAX,
@@ -30,82 +38,9 @@ T = TypeVar("T")
 MAX_NAME = 512
 MAX_ITEMS = 65536
 
-CALLBACKS = ("pre_patch", "post_patch", "pre_unpatch", "post_unpatch")
-GENERATORS = ("source", "kpatch-build", "klp-build")
-SOURCES = ("kernel", "record", "file", "unknown")
-
 
 class ShapeError(ValueError):
     """An answer or an argument that has not the shape it must have."""
-
-
-@dataclass(frozen=True)
-class LivepatchFile:
-    """A livepatch module's file: what it declares, and what it was built for.
-
-    path: where it was read; sha256, size: of the file as stored, in hex and
-    bytes; kernel_release: vermagic's first word; arch: as uname -m says;
-    generator: source, kpatch-build or klp-build; signature: None or
-    {"signer", "hash"}; compression: None, "xz", "zst" or "gz"; depends: the
-    modules that must be loaded first.
-    """
-
-    livepatch: Livepatch
-    path: str
-    sha256: str
-    size: int
-    vermagic: str
-    kernel_release: str
-    arch: str
-    generator: str = "source"
-    signature: dict[str, str | None] | None = None
-    compression: str | None = None
-    depends: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Transition:
-    """The transition that is under way: which livepatch, "patching" or "unpatching"."""
-
-    patch: str
-    direction: str
-
-
-def transition_of(patches: Iterable[Livepatch]) -> Transition | None:
-    """The one transition that these livepatches show; the kernel allows no second one."""
-    for patch in patches:
-        if patch.transition:
-            return Transition(patch.name, "patching" if patch.enabled else "unpatching")
-    return None
-
-
-@dataclass(frozen=True)
-class Board:
-    """A board as the gate sees it.
-
-    reasons: why it is unsupported, and why the kernel's own list can't be read;
-    patches: in stack order; states_source: kernel, record, file or unknown, the
-    least of what the patches have; leftover: livepatch modules that are loaded
-    though their livepatch was disabled or replaced; signatures_enforced: whether
-    the kernel takes signed modules only; forced: those of leftover that can't be
-    removed any more, because a transition that they took part in was forced.
-    """
-
-    kernel_release: str
-    arch: str
-    kernel_build_id: str | None
-    supported: bool
-    system_states: bool
-    reasons: tuple[str, ...]
-    model: str | None
-    compatible: tuple[str, ...]
-    patches: tuple[Livepatch, ...]
-    states_source: str
-    transition: Transition | None
-    leftover: tuple[str, ...]
-    modules_disabled: bool
-    signatures_enforced: bool
-    forced: tuple[str, ...] = ()
 
 
 def board_to_json(board: Board) -> dict[str, Any]:

@@ -154,14 +154,19 @@ def conflicts(candidate: Livepatch, installed: Livepatch) -> bool:
     Every entry of the installed array is compared, a duplicated id's later
     entries too; klp_is_patch_compatible() in kernel/livepatch/state.c.
     """
-    for old_state in _states(installed):
-        state = klp_get_state(candidate, old_state.id)
-        if state is None:
-            if candidate.replace:
-                return True
-        elif state.version < old_state.version:
-            return True
-    return False
+    return not all(klp_is_state_compatible(candidate, state) for state in _states(installed))
+
+
+def klp_is_state_compatible(candidate: Livepatch, old_state: SystemState) -> bool:
+    """Whether the candidate can deal with this one state of an installed livepatch.
+
+    Section 2; klp_is_state_compatible() in kernel/livepatch/state.c.  A candidate
+    of which it is unknown whether it is cumulative is taken for one that is not.
+    """
+    state = klp_get_state(candidate, old_state.id)
+    if state is None:
+        return not candidate.replace
+    return state.version >= old_state.version
 
 
 def compare_states(

@@ -70,46 +70,9 @@ options:
         O(src) or among the modules on the board.
     type: bool
     default: false
-  _image:
-    description:
-      - The module's bytes, packed. Given by the action plugin, not for playbooks.
-    type: dict
-    suboptions: &image
-      content:
-        description: The bytes, compressed and in base64.
-        type: str
-      sha256:
-        description: Of the bytes, in hex.
-        type: str
-  _images:
-    description:
-      - The modules of what is installed, to load them again where loading fails after they were
-        disabled. Given by the action plugin, not for playbooks.
-    type: list
-    elements: dict
-    suboptions:
-      <<: *image
-      build_id:
-        description: Of the livepatch.
-        type: str
-  _job:
-    description:
-      - A run on the board to wait on for. Given by the action plugin, not for playbooks.
-    type: str
-  _goal:
-    description:
-      - The livepatches that several tasks together go back to. Given by the role
-        C(orangepi.livepatch.rollback), not for playbooks.
-    type: list
-    elements: dict
-  _update_expected:
-    description:
-      - Whether to send the file along with the first call. Given by the role
-        C(orangepi.livepatch.rollout), which has just gated it, not for playbooks.
-    type: bool
-    default: false
 extends_documentation_fragment:
   - orangepi.livepatch.candidate
+  - orangepi.livepatch.from_controller
 attributes:
   check_mode:
     support: full
@@ -237,137 +200,54 @@ kernel_log:
   sample: ["livepatch: enabling patch 'fixes_2'", "livepatch: 'fixes_2': patching complete"]
 """
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import compiled
+
+# Before all the imports that it makes quick.
+compiled.keep()
+
 import os
-import re
+from functools import partial
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import background
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
-    BoardBusyError,
-    BootStore,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import (
+    LIVEPATCH,
+    with_controller,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
-    files_wanted,
-    module_files,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.act import (
+    ArgumentsError,
+    act,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.run import (
-    Failure,
-    ImagesNeeded,
-    Options,
-    Refused,
-    Run,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.history import stack_from_json
-from ansible_collections.orangepi.livepatch.plugins.module_utils.image import (
-    IMAGE,
-    ImageError,
-    unpack,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    ShapeError,
-    file_from_json,
-    livepatch_from_json,
-)
-
-MODULE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,63}\Z")
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.run import Run
+from ansible_collections.orangepi.livepatch.plugins.module_utils.klp_layout import MODULE_NAME
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import FromController
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            src=dict(type="path"),
-            remote_src=dict(type="bool", default=False),
-            name=dict(type="str"),
-            state=dict(type="str", default="enabled", choices=["enabled", "disabled", "absent"]),
-            params=dict(type="str", default=""),
-            timeout=dict(type="int", default=60),
-            on_stall=dict(type="str", default="reverse", choices=["reverse", "leave", "force"]),
-            unknown_states=dict(type="str", default="refuse", choices=["refuse", "allow"]),
-            allow_downgrade=dict(type="bool", default=False),
-            _candidate=dict(type="dict"),
-            _files=dict(type="list", elements="dict"),
-            _image=dict(type="dict", options=IMAGE),
-            _images=dict(
-                type="list", elements="dict", options=dict(IMAGE, build_id=dict(type="str"))
-            ),
-            _job=dict(type="str"),
-            _goal=dict(type="list", elements="dict"),
-            _update_expected=dict(type="bool", default=False),
-        ),
-        mutually_exclusive=[("src", "name")],
-        required_one_of=[("src", "name")],
-        required_if=[("state", "enabled", ("src",))],
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(supports_check_mode=True, **with_controller(LIVEPATCH))
     if os.geteuid() != 0:
         module.fail_json(msg="livepatches can be changed by root only; use become: true.")
-    store = BootStore()
-    if module.params["_job"] is not None:
-        background.resume(module, store, module.params["_job"])
-    else:
-        background.run(module, store, _work(module, store))
-
-
-def _work(module: AnsibleModule, store: BootStore) -> Callable[[], dict[str, Any]]:
-    """The work that the arguments ask for; those that make no sense fail the module."""
     params = module.params
-    if params["timeout"] < 1:
-        module.fail_json(msg="timeout must be at least 1 second, not %d." % params["timeout"])
-    try:
-        candidate = file_from_json(params["_candidate"]) if params["_candidate"] else None
-        files = [livepatch_from_json(file) for file in params["_files"] or ()]
-        goal = None if params["_goal"] is None else stack_from_json(params["_goal"])
-        image = None if params["_image"] is None else unpack(params["_image"])
-        images = None
-        if params["_images"] is not None:
-            images = {packed["build_id"]: unpack(packed) for packed in params["_images"]}
-    except (ImageError, ShapeError) as error:
-        module.fail_json(msg=str(error))
-    name = candidate.livepatch.name if candidate is not None else params["name"]
-    if candidate is None and name is not None:
-        # As modprobe does: no module's name has a dash.
-        name = name.replace("-", "_")
-    if name is None or not MODULE_NAME.match(name):
-        module.fail_json(msg="%r is not the name of a livepatch." % name)
-    options = Options(
-        params=params["params"],
-        timeout=params["timeout"],
-        on_stall=params["on_stall"],
-        unknown_states=params["unknown_states"],
-        allow_downgrade=params["allow_downgrade"],
-        check_mode=module.check_mode,
-        goal=goal,
-    )
-
     beside = params["src"] if params["remote_src"] else None
+    result = act(params, module.check_mode, module._diff, partial(_verb, params), beside)
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    (module.fail_json if result.get("failed") else module.exit_json)(**result)
 
-    def work() -> dict[str, Any]:
-        try:
-            with store.lock(options.timeout):
-                run = Run(store, options, files)
-                try:
-                    if params["state"] == "enabled" and candidate is not None:
-                        run.enable(candidate, image, images)
-                    else:
-                        build = None if candidate is None else candidate.livepatch
-                        run.disable(name, params["state"] == "absent", build)
-                except ImagesNeeded as needed:
-                    paths = module_files([patch.name for patch in run.before.patches], beside)
-                    return {"_images_needed": {"builds": needed.builds, "paths": paths}}
-                except Refused as error:
-                    failed = {"failed": True, "msg": str(error)}
-                    return dict(run.to_json(), **failed, **files_wanted(run.before, beside))
-                except Failure as error:
-                    run.remember(failed=True)
-                    return dict(run.to_json(), failed=True, msg=str(error))
-                run.remember(failed=False)
-                return run.to_json()
-        except BoardBusyError as error:
-            return {"failed": True, "msg": str(error)}
 
-    return work
+def _verb(params: dict[str, Any], told: FromController) -> Callable[[Run], None]:
+    """What the arguments ask a run to do.  Raises ArgumentsError."""
+    candidate = told.candidates[0] if told.candidates else None
+    if candidate is not None and params["state"] == "enabled":
+        file, image = candidate.file, candidate.image
+        return lambda run: run.enable(file, params["params"], image, told.images)
+    patch = None if candidate is None else candidate.file.livepatch
+    # As modprobe does: no module's name has a dash.
+    name = (params["name"] or "").replace("-", "_") if patch is None else patch.name
+    if params["state"] == "enabled" or not MODULE_NAME.match(name):
+        raise ArgumentsError("%r is not the name of a livepatch." % name)
+    return lambda run: run.disable(name, params["state"] == "absent", patch)
 
 
 if __name__ == "__main__":

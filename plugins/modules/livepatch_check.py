@@ -24,6 +24,7 @@ options:
     required: true
 extends_documentation_fragment:
   - orangepi.livepatch.candidate
+  - orangepi.livepatch.from_controller
 attributes:
   check_mode:
     support: full
@@ -68,50 +69,47 @@ states_source:
   sample: kernel
 """
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import compiled
+
+# Before all the imports that it makes quick.
+compiled.keep()
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import (
+    LIVEPATCH_CHECK,
+    with_controller,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
     BootStore,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
-    files_wanted,
+    files_needed,
     read_board,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    ShapeError,
-    file_from_json,
-    livepatch_from_json,
-)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import ImageError
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import from_controller
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import ShapeError
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            src=dict(type="path", required=True),
-            remote_src=dict(type="bool", default=False),
-            params=dict(type="str", default=""),
-            fail_on_refusal=dict(type="bool", default=True),
-            _candidate=dict(type="dict"),
-            _files=dict(type="list", elements="dict"),
-        ),
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(supports_check_mode=True, **with_controller(LIVEPATCH_CHECK))
+    params = module.params
     try:
-        candidate = file_from_json(module.params["_candidate"])
-        files = [livepatch_from_json(file) for file in module.params["_files"] or ()]
-    except ShapeError as error:
+        told = from_controller(params["_from_controller"])
+        file = told.file()
+    except (ImageError, ShapeError) as error:
         module.fail_json(msg=str(error))
-    board = read_board(BootStore(), files)
-    decision = gate(candidate, board, params=module.params["params"])
-    beside = module.params["src"] if module.params["remote_src"] else None
+    board = read_board(BootStore(), told.known or ())
+    decision = gate(file, board, params=params["params"], options=told.options)
     result = dict(
         decision=decision.to_json(),
         states_source=board.states_source,
-        **files_wanted(board, beside),
+        **files_needed(board, told, params["src"] if params["remote_src"] else None),
     )
-    if not decision.allowed and module.params["fail_on_refusal"]:
-        module.fail_json(msg=decision.refusal(candidate.livepatch.name), **result)
+    if not decision.allowed and params["fail_on_refusal"]:
+        module.fail_json(msg=decision.refusal(file.livepatch.name), **result)
     module.exit_json(changed=False, **result)
 
 

@@ -56,42 +56,8 @@ options:
     description: Seconds that each transition may take, and its reversal once more.
     type: int
     default: 60
-  _older:
-    description: The older file as inspected. Given by the action plugin, not for playbooks.
-    type: dict
-  _older_image:
-    description: Its bytes, packed. Given by the action plugin, not for playbooks.
-    type: dict
-    suboptions: &image
-      content:
-        description: The bytes, compressed and in base64.
-        type: str
-      sha256:
-        description: Of the bytes, in hex.
-        type: str
-  _newer:
-    description: The newer file as inspected. Given by the action plugin, not for playbooks.
-    type: dict
-  _newer_image:
-    description: Its bytes, packed. Given by the action plugin, not for playbooks.
-    type: dict
-    suboptions: *image
-  _late_error:
-    description: How to change the newer one. Given by the action plugin, not for playbooks.
-    type: dict
-    suboptions:
-      offset:
-        description: Where the name of a function stands in the image, in bytes.
-        type: int
-        required: true
-      function:
-        description: That name.
-        type: str
-        required: true
-      size:
-        description: The image's size without a signature, in bytes.
-        type: int
-        required: true
+extends_documentation_fragment:
+  - orangepi.livepatch.from_controller
 requirements:
   - pyelftools on the controller; on the board nothing but Python
   - root on the board
@@ -171,10 +137,21 @@ states_source:
   sample: kernel
 """
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import compiled
+
+# Before all the imports that it makes quick.
+compiled.keep()
+
 import os
+from dataclasses import replace
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import (
+    LIVEPATCH_CONFORMANCE,
+    with_controller,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
     BoardBusyError,
     BootStore,
@@ -182,76 +159,47 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_stor
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.conformance_run import (
     ConformanceError,
     ConformanceRun,
+    Subject,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.probe import (
     ProbeError,
     probes_from_arguments,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import Kernel
 from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance import FAILED, judge
-from ansible_collections.orangepi.livepatch.plugins.module_utils.failing_copy import (
-    LATE_ERROR,
-    LateError,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import ImageError
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import (
+    Candidate,
+    FromController,
+    from_controller,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.image import (
-    IMAGE,
-    ImageError,
-    unpack,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    ShapeError,
-    file_from_json,
-)
-
-PROBE = dict(name=dict(type="str", required=True), command=dict(type="raw", required=True))
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import ShapeError
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            older=dict(type="path"),
-            newer=dict(type="path", required=True),
-            probes=dict(type="list", elements="dict", options=PROBE, default=[]),
-            timeout=dict(type="int", default=60),
-            _older=dict(type="dict"),
-            _older_image=dict(type="dict", options=IMAGE),
-            _newer=dict(type="dict"),
-            _newer_image=dict(type="dict", options=IMAGE),
-            _late_error=dict(type="dict", options=LATE_ERROR),
-        ),
-        required_together=[("_older", "_older_image")],
-        supports_check_mode=False,
-    )
+    module = AnsibleModule(supports_check_mode=False, **with_controller(LIVEPATCH_CONFORMANCE))
     params = module.params
     if os.geteuid() != 0:
         module.fail_json(msg="livepatches can be changed by root only; use become: true.")
     if params["timeout"] < 1:
         module.fail_json(msg="timeout must be at least 1 second, not %d." % params["timeout"])
     try:
-        files = {
-            which: file_from_json(params["_" + which])
-            for which in ("newer", "older")
-            if which == "newer" or params["_older"] is not None
-        }
-        images = {
-            file.livepatch.name: unpack(params["_%s_image" % which])
-            for which, file in files.items()
-        }
+        told = from_controller(params["_from_controller"])
+        newer, older = _subjects(told, bool(params["older"]))
         probes = probes_from_arguments(params["probes"])
     except (ImageError, ProbeError, ShapeError) as error:
         module.fail_json(msg=str(error))
-    newer, older = files["newer"], files.get("older")
-    fails_late = None
-    if params["_late_error"] is not None:
-        fails_late = LateError(**params["_late_error"]).apply(images[newer.livepatch.name])
     store = BootStore()
-    begun = {}
+    begun: dict[str, Any] = {}
     try:
         with store.lock(params["timeout"]):
-            run = ConformanceRun(store, newer, older, images, fails_late, probes, params["timeout"])
+            run = ConformanceRun(Kernel(store), newer, older, probes, params["timeout"])
             try:
                 run.run()
             finally:
-                rows = judge(newer.livepatch, None if older is None else older.livepatch, run.seen)
+                rows = judge(
+                    newer.file.livepatch, None if older is None else older.file.livepatch, run.seen
+                )
                 if run.seen.enabled is not None:
                     begun = dict(
                         rows=[row.to_json() for row in rows],
@@ -263,6 +211,21 @@ def main() -> None:
     # A state that was left changed without a row to blame is no proof of anything.
     passed = all(row.outcome != FAILED for row in rows) and not run.changed
     module.exit_json(passed=passed, **begun)
+
+
+def _subjects(told: FromController, with_older: bool) -> tuple[Subject, Subject | None]:
+    """The newer livepatch, and the older one where the user named one.  Raises ShapeError."""
+    newer, older = (*told.candidates, None, None)[:2]
+    subject = _subject(newer)
+    if told.failing_copy is not None:
+        subject = replace(subject, failing_copy=told.failing_copy.apply(subject.image))
+    return subject, _subject(older) if with_older else None
+
+
+def _subject(candidate: Candidate | None) -> Subject:
+    if candidate is None or candidate.image is None:
+        raise ShapeError("the file was not inspected; run the module by its action plugin.")
+    return Subject(candidate.file, candidate.image)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,8 @@ description:
     where it comes from otherwise.
   - Changes nothing. The one thing that it writes is a cache for the life of the boot, in
     C(/run/orangepi.livepatch), which only root can enter.
-options:
-  _files:
-    description:
-      - Livepatches out of files that may be what is loaded. Given by the action plugin, not for
-        playbooks.
-    type: list
-    elements: dict
+extends_documentation_fragment:
+  - orangepi.livepatch.from_controller
 requirements:
   - root on the board; other users see no system states
 attributes:
@@ -106,7 +101,7 @@ board:
       description: The compatible strings, the most specific first.
       type: list
       elements: str
-      sample: [xunlong,orangepi-5-plus, rockchip,rk3588]
+      sample: ["xunlong,orangepi-5-plus", "rockchip,rk3588"]
 patches:
   description: The installed livepatches in stack order, the oldest first.
   returned: success
@@ -214,7 +209,8 @@ forced:
   sample: []
 history:
   description:
-    - What the runs of M(orangepi.livepatch.livepatch) left installed in this boot, the oldest
+    - What the runs of M(orangepi.livepatch.livepatch) and
+      M(orangepi.livepatch.livepatch_stack) left installed in this boot, the oldest
       first. Going back to an earlier stack drops what came after it, and a board without a
       livepatch has no history.
     - Every item is a stack, a list of livepatches in stack order, each with its C(name),
@@ -250,45 +246,46 @@ transition:
       sample: [{pid: 77, tid: 77, comm: kworker/0:1, stack: ['[<0>] blocker_wait+0x30/0x60']}]
 """
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import compiled
+
+# Before all the imports that it makes quick.
+compiled.keep()
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
-    BootStore,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
-    files_wanted,
-    read_board,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.sysfs import (
-    blocking_tasks,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.history import (
-    history_to_json,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import FROM_CONTROLLER
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.history_store import (
     read_history,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
+    files_needed,
+    read_board,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.sysfs import blocking_tasks
+from ansible_collections.orangepi.livepatch.plugins.module_utils.history import history_to_json
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import ImageError
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import from_controller
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     ShapeError,
     board_to_json,
-    livepatch_from_json,
 )
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(_files=dict(type="list", elements="dict")), supports_check_mode=True
-    )
+    module = AnsibleModule(argument_spec=dict(FROM_CONTROLLER), supports_check_mode=True)
     try:
-        files = [livepatch_from_json(file) for file in module.params["_files"] or ()]
-    except ShapeError as error:
+        told = from_controller(module.params["_from_controller"])
+    except (ImageError, ShapeError) as error:
         module.fail_json(msg=str(error))
     store = BootStore()
-    board = read_board(store, files)
+    board = read_board(store, told.known or ())
     history = read_history(store)
     info = dict(board_to_json(board), history=None if history is None else history_to_json(history))
     if board.transition is not None:
         tasks = blocking_tasks(board.transition.direction)
         info["transition"]["blocking"] = [task.to_json() for task in tasks]
-    module.exit_json(changed=False, **info, **files_wanted(board))
+    module.exit_json(changed=False, **info, **files_needed(board, told, None))
 
 
 if __name__ == "__main__":

@@ -2,26 +2,37 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of the modules: inspect the file, ask the board, send what it lacks."""
+"""The controller's half of the modules: inspect the files, ask the board, supply what it lacks."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.image import pack
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import LivepatchFile
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import (
+    Candidate,
+    FromController,
+    Needs,
+    needs_from_json,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    LivepatchFile,
-    livepatch_to_json,
+    ShapeError,
+    file_from_json,
+    file_to_json,
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     LivepatchFileError,
@@ -33,9 +44,17 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_
 
 display = Display()
 
-# No more is taken from a board: files, and characters of a line.
-MAX_FILES = 16
-MAX_LINE = 400
+
+@dataclass(frozen=True)
+class Stored:
+    """A livepatch file as it was found: inspected, and its bytes as stored."""
+
+    file: LivepatchFile
+    data: bytes
+
+    def candidate(self, sent: bool) -> Candidate:
+        """For a board; sent: whether the module's bytes go along."""
+        return Candidate(self.file, module_image(self.data) if sent else None)
 
 
 class BoardAction(ActionBase):
@@ -56,38 +75,33 @@ class BoardAction(ActionBase):
         """What the task returns.  Raises AnsibleActionFail with one sentence."""
         raise NotImplementedError
 
-    def read_candidate(
-        self, args: dict[str, Any], task_vars: dict[str, Any]
-    ) -> tuple[LivepatchFile, bytes]:
-        """The file that `src` and `remote_src` name, inspected, and the bytes as stored.
+    def stored(self, src: str, remote_src: bool, task_vars: dict[str, Any]) -> Stored:
+        """The file that `src` and `remote_src` name.  Raises AnsibleActionFail.
 
-        Raises AnsibleActionFail with one sentence.
+        src: as the user wrote it, since a board has another home directory.
         """
-        src = args["src"]
         try:
-            if args["remote_src"]:
+            if remote_src:
                 data, path = self.slurp(src, task_vars), src
             else:
-                path = self.find(src)
+                path = self.find_file(src, "; a file on the board needs remote_src: true")
                 data = read_stored(path)
-            return inspect(data, path), data
+            return Stored(_inspected(data, path), data)
         except LivepatchFileError as error:
             raise AnsibleActionFail(str(error)) from None
 
-    def find(self, src: str) -> str:
+    def find_file(self, src: str, hint: str = "") -> str:
         """The path on the controller, looked up as by ansible.builtin.copy, then from where we are.
 
-        A playbook that is run by the collection's name has no directory of the user's.
+        A playbook that is run by the collection's name has no directory of the
+        user's.  hint: what else the user may have meant.
         """
         try:
             return str(self._find_needle("files", src))
         except AnsibleError:
             if os.path.exists(src):
                 return os.path.abspath(src)
-            raise AnsibleActionFail(
-                "%s was not found on the controller; a file on the board needs remote_src: true."
-                % src
-            ) from None
+            raise AnsibleActionFail("%s was not found on the controller%s." % (src, hint)) from None
 
     def slurp(self, path: str, task_vars: dict[str, Any]) -> bytes:
         """A file's bytes off the board.  Raises AnsibleActionFail."""
@@ -104,94 +118,148 @@ class BoardAction(ActionBase):
             raise AnsibleActionFail("%s did not arrive whole from the board." % path) from None
 
     def ask(
-        self, name: str, args: dict[str, Any], task_vars: dict[str, Any], catalog: str | None = None
+        self,
+        name: str,
+        args: Mapping[str, Any],
+        task_vars: dict[str, Any],
+        told: FromController | None = None,
+        candidates: Sequence[Stored | None] = (),
+        catalog: str | None = None,
     ) -> dict[str, Any]:
-        """Execute the module, and again with files where it lacks system states.
+        """What the module answers, once it has all that it needs.
 
-        catalog: a directory on the controller that may hold the builds that are
-        loaded; the board's own /lib/modules is searched too.
+        args: the user's; told: what is known before it is asked; candidates: the
+        files that the user named, None where an option names none; catalog: a
+        directory on the controller that may hold the builds that are installed;
+        the board's own /lib/modules is searched too.  Raises AnsibleActionFail.
         """
-        result = self._execute_and_wait("orangepi.livepatch." + name, args, task_vars)
-        wanted = result.pop("_files_wanted", None)
-        if wanted is not None and "_files" not in args:
-            paths = _texts(wanted)
-            files = [file.livepatch for file, _data in self._stored(catalog, paths, task_vars)]
-            if files:
-                args["_files"] = [livepatch_to_json(file) for file in files]
-                return self.ask(name, args, task_vars)
-        result.pop("invocation", None)
-        return result
-
-    def _execute_and_wait(
-        self, name: str, args: dict[str, Any], task_vars: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The module's result; while the board is still at work, a line tells how far it is."""
+        told = told or FromController()
+        if not told.candidates:
+            told = replace(told, candidates=_candidates(candidates, sent=False))
         start = time.monotonic()
-        result: dict[str, Any] = self._execute_module(
-            module_name=name, module_args=args, task_vars=task_vars
-        )
-        if "_job" not in result:
-            return result
-        few: dict[str, Any] = {key: args[key] for key in ("name", "state", "src") if key in args}
-        while "_job" in result:
-            display.display(
-                "%s: %s, %d s"
-                % (
-                    task_vars.get("inventory_hostname"),
-                    re.sub(r"[^ -~]", "?", str(result.get("_progress")))[:MAX_LINE],
-                    time.monotonic() - start,
-                )
+        while True:
+            # A run that is waited for has its files already.
+            little = told if told.job is None else FromController(job=told.job)
+            result = self._execute_module(
+                module_name="orangepi.livepatch." + name,
+                module_args=dict(args, _from_controller=little.to_option()),
+                task_vars=task_vars,
             )
-            few["_job"] = str(result["_job"])
-            result = self._execute_module(module_name=name, module_args=few, task_vars=task_vars)
-        return result
+            result.pop("invocation", None)
+            wanted = result.pop("_needs", None)
+            if wanted is None:
+                return dict(result)
+            try:
+                needs = needs_from_json(wanted)
+            except ShapeError as error:
+                raise AnsibleActionFail(
+                    "the board's answer was not understood: %s." % error
+                ) from None
+            if needs.job is not None:
+                self._show(task_vars, needs.progress, time.monotonic() - start)
+                told = replace(told, job=needs.job)
+                continue
+            told = replace(told, job=None)
+            more = self._supply(told, needs, candidates, catalog, task_vars)
+            if more == told and needs.candidates:
+                raise AnsibleActionFail(
+                    "what is installed changes while the livepatch is to be loaded; run again."
+                )
+            if more == told:
+                return dict(result)
+            told = more
+
+    def _supply(
+        self,
+        told: FromController,
+        needs: Needs,
+        candidates: Sequence[Stored | None],
+        catalog: str | None,
+        task_vars: dict[str, Any],
+    ) -> FromController:
+        """What is told, and what the board needs besides, as far as it can be found."""
+        if needs.known and told.known is None:
+            found = [stored.file.livepatch for stored in self._search(catalog, needs, task_vars)]
+            if found:
+                told = replace(told, known=tuple(found))
+        if needs.candidates and (told.images is None or not _sent(told)):
+            told = replace(
+                told,
+                candidates=_candidates(candidates, sent=True),
+                images=self.images(needs, catalog, task_vars),
+            )
+        return told
 
     def images(
-        self, needed: dict[str, Any], catalog: str | None, task_vars: dict[str, Any]
-    ) -> list[dict[str, str]]:
-        """The images of builds that may have to be loaded again, those whose files can be found.
-
-        needed: `builds`, their build ids, and `paths`, of files on the board that
-        may be such builds.
-        """
-        if not isinstance(needed, dict):
-            raise AnsibleActionFail("the board's answer was not understood.")
-        missing = set(_texts(needed.get("builds")))
-        images: list[dict[str, str]] = []
+        self, needs: Needs, catalog: str | None, task_vars: dict[str, Any]
+    ) -> dict[str, bytes]:
+        """By build id, the modules that may have to be loaded again, as far as they are found."""
+        missing = set(needs.builds)
+        images: dict[str, bytes] = {}
         if not missing:
             return images
-        for file, data in self._stored(catalog, _texts(needed.get("paths")), task_vars):
-            build_id = file.livepatch.build_id
+        for stored in self._search(catalog, needs, task_vars):
+            build_id = stored.file.livepatch.build_id
             if build_id in missing:
-                images.append(dict(packed(data), build_id=build_id))
+                images[build_id] = module_image(stored.data)
                 missing.discard(build_id)
             if not missing:
                 break
         return images
 
-    def _stored(
-        self, catalog: str | None, paths: list[str], task_vars: dict[str, Any]
-    ) -> Iterator[tuple[LivepatchFile, bytes]]:
+    def _search(
+        self, catalog: str | None, needs: Needs, task_vars: dict[str, Any]
+    ) -> Iterator[Stored]:
         """The livepatches of a directory on the controller, then those at paths on the board."""
         beside: list[str] = []
         if catalog is not None:
             with suppress(LivepatchFileError):
                 beside = catalog_paths(catalog)
-        for path in beside:
-            with suppress(LivepatchFileError):
-                data = read_stored(path)
-                yield inspect(data, path), data
-        for path in paths[:MAX_FILES]:
+        yield from _read(beside)
+        for path in needs.paths:
             with suppress(AnsibleActionFail, LivepatchFileError):
                 data = self.slurp(path, task_vars)
-                yield inspect(data, path), data
+                yield Stored(inspect(data, path), data)
+
+    @staticmethod
+    def _show(task_vars: dict[str, Any], progress: str, seconds: float) -> None:
+        # Standard output is the callback's; what a board says must not move a terminal's cursor.
+        line = re.sub(r"[^ -~]", "?", progress)
+        name = task_vars.get("inventory_hostname")
+        display.display("%s: %s, %d s" % (name, line, seconds), stderr=True)
 
 
-def packed(data: bytes) -> dict[str, str]:
-    """A file's module for the way to the board, uncompressed as the kernel takes it."""
-    return pack(module_image(data))
+def _inspected(data: bytes, path: str) -> LivepatchFile:
+    """inspect(), once for all the boards of a run: each has a process of its own here."""
+    key = hashlib.sha256(data + path.encode("utf-8", "surrogateescape")).hexdigest()
+    kept = os.path.join(C.DEFAULT_LOCAL_TMP, "livepatch-%s.json" % key)
+    with suppress(OSError, ValueError), open(kept, encoding="utf-8") as known:
+        return file_from_json(json.load(known))
+    file = inspect(data, path)
+    with suppress(OSError, ValueError):
+        new = "%s.%d" % (kept, os.getpid())
+        with open(new, "x", encoding="utf-8") as unknown:
+            json.dump(file_to_json(file), unknown)
+        os.replace(new, kept)
+    return file
 
 
-def _texts(value: Any) -> list[str]:
-    """A board's list of texts, and nothing else."""
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+def images_of(paths: Sequence[str]) -> dict[str, bytes]:
+    """The modules of the files on the controller that can be read, by build id."""
+    found = {stored.file.livepatch.build_id: stored.data for stored in _read(paths)}
+    return {build_id: module_image(data) for build_id, data in found.items() if build_id}
+
+
+def _read(paths: Sequence[str]) -> Iterator[Stored]:
+    for path in paths:
+        with suppress(LivepatchFileError):
+            data = read_stored(path)
+            yield Stored(inspect(data, path), data)
+
+
+def _candidates(stored: Sequence[Stored | None], sent: bool) -> tuple[Candidate | None, ...]:
+    return tuple(None if one is None else one.candidate(sent) for one in stored)
+
+
+def _sent(told: FromController) -> bool:
+    return all(one is None or one.image is not None for one in told.candidates)

@@ -11,7 +11,6 @@ sequences come in and what was seen of them goes out.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import sys
@@ -19,12 +18,13 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs, transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
     BootStore,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import read_board
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import LivepatchFile
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import Kernel
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.wait import wait_until
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import LivepatchFile
 
 from . import sequences, template
 from .play import Disagreement, Reading, Tally, play
@@ -34,12 +34,12 @@ from .template import Template
 SECONDS = 60
 
 
-class Kernel:
-    """The kernel that this runs on."""
+class Board:
+    """The board that this runs on."""
 
     def __init__(self, made_from: Template) -> None:
         self._template = made_from
-        self._store = BootStore()
+        self._kernel = Kernel(BootStore())
         self._made: dict[Load, tuple[LivepatchFile, bytes]] = {}
 
     def file(self, load: Load) -> LivepatchFile:
@@ -51,23 +51,24 @@ class Kernel:
         name = name_of(step.patch)
         try:
             if isinstance(step, Load):
-                transition.load(self._make(step)[1], "")
-                _finish(name, "patching")
+                self._kernel.init_module(self._make(step)[1], "")
+                self._finish(name, "patching")
             elif step.action == REMOVE:
-                _delete_module(name)
+                # Kernel.remove() would wait for an enabled livepatch to let go of its module.
+                self._kernel.delete_module(name)
             else:
-                transition.set_enabled(name, step.action != DISABLE)
-                _finish(name, "unpatching")
+                self._kernel.set_enabled(name, step.action != DISABLE)
+                self._finish(name, "unpatching")
         except OSError as error:
             return error.errno or -1
         return 0
 
     def read(self) -> Reading:
         """What the product reads of the board, and what it does not use of sysfs."""
-        transition.wait_until(lambda: not sysfs.leaving(), SECONDS)
+        wait_until(lambda: not sysfs.leaving(), SECONDS)
         names = sysfs.livepatch_names() or []
         return Reading(
-            board=read_board(self._store),
+            board=self._kernel.read(),
             names=tuple(sysfs.stack_order(names)),
             replace={name: _replace(name) for name in names},
         )
@@ -77,30 +78,22 @@ class Kernel:
         self._made.clear()
         for name in sysfs.livepatch_names() or []:
             with suppress(OSError, Disagreement):
-                transition.set_enabled(name, False)
-                _finish(name, "unpatching")
-        transition.wait_until(lambda: not sysfs.leaving(), SECONDS)
+                self._kernel.set_enabled(name, False)
+                self._finish(name, "unpatching")
+        wait_until(lambda: not sysfs.leaving(), SECONDS)
         for name in sysfs.leftover_livepatches([]):
             with suppress(OSError):
-                transition.remove(name)
+                self._kernel.remove(name)
 
     def _make(self, load: Load) -> tuple[LivepatchFile, bytes]:
         if load not in self._made:
             self._made[load] = self._template.make(load)
         return self._made[load]
 
-
-def _delete_module(name: str) -> None:
-    # transition.remove() would wait for an enabled livepatch to let go of its module.
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.delete_module(name.encode(), os.O_NONBLOCK):
-        raise OSError(ctypes.get_errno(), name)
-
-
-def _finish(name: str, direction: str) -> None:
-    result = transition.finish(name, direction, SECONDS, "leave")
-    if result.outcome != "completed":
-        raise Disagreement("the transition of %s was %s" % (name, result.outcome))
+    def _finish(self, name: str, direction: str) -> None:
+        result = self._kernel.finish(name, direction, SECONDS, "leave")
+        if result.outcome != "completed":
+            raise Disagreement("the transition of %s was %s" % (name, result.outcome))
 
 
 def _replace(name: str) -> bool | None:
@@ -116,13 +109,13 @@ def quicken() -> None:
 
 def main() -> None:
     """Answer until no more comes in."""
-    kernel = Kernel(template.from_json(json.loads(sys.stdin.readline())))
+    board = Board(template.from_json(json.loads(sys.stdin.readline())))
     quicken()
     _say({"release": os.uname().release})
     for line in sys.stdin:
         tally = Tally()
         batch = [sequences.from_json(sequence) for sequence in json.loads(line)]
-        disagreement = play(kernel, batch, tally)
+        disagreement = play(board, batch, tally)
         _say(dict(asdict(tally), disagreement=disagreement))
 
 

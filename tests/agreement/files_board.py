@@ -16,11 +16,11 @@ import json
 import sys
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs, transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
     BootStore,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import read_board
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import Kernel
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import livepatch_to_json
 
 from . import second_eyes
@@ -30,32 +30,32 @@ SECONDS = 60
 
 def main() -> None:
     """Answer until no more comes in."""
+    kernel = Kernel(BootStore())
     for line in sys.stdin:
         module = json.loads(line)
         try:
-            transition.load(base64.b64decode(module["image"]), "")
+            kernel.init_module(base64.b64decode(module["image"]), "")
         except OSError as error:
             answer = {"error": error.errno}
         else:
-            answer = _seen(module["name"])
+            answer = _seen(kernel, module["name"])
         print(json.dumps(answer), flush=True)
 
 
-def _seen(name: str) -> dict[str, Any]:
+def _seen(kernel: Kernel, name: str) -> dict[str, Any]:
     if sysfs.read_livepatch(name) is None:
         return {}
     # A transition that stalls changes nothing of what is compared.
-    transition.finish(name, "patching", 2, "leave")
-    board = read_board(BootStore())
+    kernel.finish(name, "patching", 2, "leave")
+    board = kernel.read()
     answer = {
         "source": board.states_source,
         "patches": [livepatch_to_json(patch) for patch in board.patches],
         "eyes": second_eyes.livepatches(),
     }
-    transition.set_enabled(name, False)
-    transition.finish(name, "unpatching", SECONDS, "leave")
-    transition.wait_until(lambda: not sysfs.leaving(), SECONDS)
-    transition.remove(name)
+    kernel.set_enabled(name, False)
+    kernel.finish(name, "unpatching", SECONDS, "leave")
+    kernel.remove(name)
     return answer
 
 

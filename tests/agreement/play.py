@@ -4,7 +4,7 @@
 
 """Play sequences on a kernel, and compare what it does with what was said beforehand.
 
-The kernel is whatever has the methods of board.Kernel.
+The kernel is whatever has the methods of board.Board.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import FAIL, Decision, gate
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import Board, LivepatchFile
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Board, LivepatchFile
+from ansible_collections.orangepi.livepatch.plugins.module_utils.stack import spell
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     ULONG_MAX,
     Livepatch,
@@ -188,7 +189,7 @@ def _foresee_load(file: LivepatchFile, board: Board, installed: bool) -> Foresee
         return Foreseen(errno.EEXIST, LEFT_OVER)
     if failed == {"system_states"}:
         return Foreseen(errno.EINVAL, _why_incompatible(decision))
-    if decision.steps == ("load",):
+    if spell(decision.steps) == ["load"]:
         return Foreseen(0, LOADED)
     raise Disagreement("the gate said %s" % decision.refusal(file.livepatch.name))
 

@@ -18,8 +18,8 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import LivepatchFile
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    LivepatchFile,
     file_from_json,
     file_to_json,
 )

@@ -20,10 +20,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sy
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
     BootStore,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
-    wait_until,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import transition_of
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.wait import wait_until
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import transition_of
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import Needs
 
 # As long as a user waits without wondering, in seconds.
 REPORT_AFTER = 10.0
@@ -31,34 +30,23 @@ FORGET_AFTER = 3600.0
 JOB = re.compile(r"job\.([0-9]{1,10})\Z")
 
 
-def run(module: Any, store: BootStore, work: Callable[[], dict[str, Any]]) -> None:
-    """Do the work in a process of its own, and end the AnsibleModule with what it returns.
+def run(store: BootStore, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the work returns, done in a process of its own.
 
-    Where it takes long, end it with `_job`, for resume(), and `_progress`, one
-    line.  Where the store can't keep a result, or there can't be another
-    process, the work is done here.
+    Where it takes long, an answer with `_needs`: the job, for resume(), and how
+    far it is, in one line.  Where the store can't keep a result, or there can't be
+    another process, the work is done here.
     """
     job = _start(store, work)
-    if job is None:
-        _end(module, _result(work))
-    else:
-        resume(module, store, job)
+    return _result(work) if job is None else resume(store, job)
 
 
-def resume(module: Any, store: BootStore, job: str) -> None:
-    """Wait on for the job, and end the AnsibleModule as run() does."""
+def resume(store: BootStore, job: str) -> dict[str, Any]:
+    """Wait on for the job; the rest as of run()."""
     result = wait(store, job, REPORT_AFTER)
-    if result is None:
-        result = {"changed": False, "_job": job, "_progress": progress()}
-    _end(module, result)
-
-
-def _end(module: Any, result: dict[str, Any]) -> None:
-    for warning in result.pop("warnings", ()):
-        module.warn(warning)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    if result is not None:
+        return result
+    return {"changed": False, "_needs": Needs(job=job, progress=progress()).to_json()}
 
 
 def _start(store: BootStore, work: Callable[[], dict[str, Any]]) -> str | None:

@@ -17,12 +17,16 @@ import hashlib
 import hmac
 import json
 import os
-import stat
 import time
 from contextlib import contextmanager, suppress
 from typing import Any, Iterator
 
-DIRECTORY = "/run/orangepi.livepatch"
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.compiled import (
+    DIRECTORY,
+    is_own,
+    is_own_directory,
+)
+
 # A result with the stacks of a thousand tasks is 3 MiB.
 MAX_SIZE = 64 * 1024 * 1024
 
@@ -38,14 +42,14 @@ class BoardBusyError(Exception):
 class BootStore:
     """JSON values kept for the life of one boot, in a directory that only root can enter.
 
-    Where the directory can't be had (not root, a read-only /run) nothing is
+    Where the directory can't be had (another user's, a read-only /run) nothing is
     kept and every value is None: slower, never wrong.
     """
 
     def __init__(self, directory: str = DIRECTORY) -> None:
         self.directory = directory
         self.boot_id = _boot_id()
-        self.usable = self.boot_id is not None and _own_directory(directory)
+        self.usable = self.boot_id is not None and is_own_directory(directory)
 
     def get(self, name: str) -> Any:
         """The value put under that name during this boot; None where there is none to be had."""
@@ -69,7 +73,7 @@ class BootStore:
             raise StoreError("%s: %s" % (self._path(name), error.strerror)) from error
         try:
             with os.fdopen(fd, "rb") as file:
-                if not _is_private(os.fstat(fd)):
+                if not is_own(os.fstat(fd)):
                     raise StoreError("%s is not root's alone" % self._path(name))
                 content = json.loads(file.read(MAX_SIZE).decode("utf-8"))
                 if content["boot_id"] == self.boot_id:
@@ -167,20 +171,3 @@ def _boot_id() -> str | None:
             return file.read(64).strip()
     except OSError:
         return None
-
-
-def _own_directory(directory: str) -> bool:
-    if os.geteuid() != 0:
-        return False
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        pass
-    except OSError:
-        return False
-    status = os.lstat(directory)
-    return stat.S_ISDIR(status.st_mode) and _is_private(status)
-
-
-def _is_private(status: os.stat_result) -> bool:
-    return status.st_uid == 0 and not status.st_mode & 0o077

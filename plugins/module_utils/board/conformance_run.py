@@ -4,49 +4,47 @@
 
 """Takes a board that is set aside through the seed document's scenarios, and puts it back.
 
-Runs on the board as root, standard library only.  What the steps prove is
-decided in conformance.
+Runs on the board as root, standard library only.  conformance decides what that
+proves.
 """
 
 from __future__ import annotations
 
 import signal
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
-    probe,
-    sysfs,
-    transition,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
-    BootStore,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import read_board
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import probe, sysfs
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.probe import (
     Probe,
     ProbeError,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
-    KernelLog,
+    Kernel,
+    LoadError,
+    TransitionResult,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance import is_cumulative
+from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance_evidence import (
     DONE,
     MISSED,
     REFUSED,
     STALLED,
+    Observation,
     Observations,
     Reading,
-    Step,
     changed_probes,
-    is_cumulative,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.failing_copy import SYMBOL
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import Board, LivepatchFile
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Board, LivepatchFile
+from ansible_collections.orangepi.livepatch.plugins.module_utils.stack import (
+    LOAD,
+    Step,
+    board_after,
+)
 
-FTRACE_ENABLED = "/proc/sys/kernel/ftrace_enabled"
 REVERSAL_ATTEMPTS = 5
 MISSED_REVERSAL = (
     "the transition ended before it could be reversed, %d times; use a board with two processors "
@@ -55,11 +53,11 @@ MISSED_REVERSAL = (
 
 
 class ConformanceError(Exception):
-    """The scenarios could not be run, or the board not be put back: one sentence for the user."""
+    """The scenarios could not be run, or the board could not be put back; one sentence says why."""
 
 
 class _NotDone(Exception):
-    """A step ended otherwise than it should: its outcome and the reason."""
+    """What was to be done did not come about: an observation's outcome and its reason."""
 
     def __init__(self, outcome: str, reason: str) -> None:
         super().__init__(reason)
@@ -68,61 +66,72 @@ class _NotDone(Exception):
 
 
 class _Stuck(Exception):
-    """The board is not as the next scenario needs it; the steps tell why."""
+    """The board is not as the next scenario needs it; the observations tell why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A livepatch that is taken through the scenarios.
+
+    image: the module's bytes, as the kernel takes them; failing_copy: the bytes of
+    a copy that fails late, None where there can't be one.
+    """
+
+    file: LivepatchFile
+    image: bytes
+    failing_copy: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        return self.file.livepatch.name
 
 
 class ConformanceRun:
     """One run; `seen` and `states_source` tell what was observed, also after an exception.
 
-    images: the modules' bytes by name, as the kernel takes them; fails_late: those
-    of the newer one with a LateError, where it can have one; timeout: seconds for
-    each transition.  The caller holds the store's lock.
+    probes: the commands that show the system state; timeout: seconds for each
+    transition.  The caller holds the store's lock.
     """
 
     def __init__(
         self,
-        store: BootStore,
-        newer: LivepatchFile,
-        older: LivepatchFile | None,
-        images: Mapping[str, bytes],
-        fails_late: bytes | None,
+        kernel: Kernel,
+        newer: Subject,
+        older: Subject | None,
         probes: Sequence[Probe],
         timeout: float,
     ) -> None:
-        self.store = store
+        self.kernel = kernel
         self.newer = newer
         self.older = older
-        self.images = images
-        self.fails_late = fails_late
         self.probes = probes
         self.timeout = timeout
         self.seen = Observations()
         self.states_source = "kernel"
         self.original = self.last = Reading()
-        self._log = KernelLog()
-        self._log_lines: list[str] | None = []
         # The youngest first, the order in which they can go.
-        self._names = [file.livepatch.name for file in (newer, older) if file is not None]
+        self._names = [subject.name for subject in (newer, older) if subject is not None]
+        self._said_before = 0
 
     def run(self) -> None:
-        """Make the steps, and put the board back whatever happens.
+        """Bring about the scenarios, and put the board back whatever happens.
 
-        Raises ConformanceError: nothing was touched, the run was interrupted, or
-        something remains on the board.
+        Raises ConformanceError: the board was not touched, the run was interrupted,
+        or something remains on the board.
         """
-        self._refuse(read_board(self.store))
+        self._refuse(self.kernel.read())
         self.original = self.last = self._read_twice()
-        with _signals(_interrupted):
+        # The outer one makes sure that no signal comes between the scenarios and the putting back.
+        with _signals(signal.SIG_IGN):
             try:
-                with suppress(_Stuck):
+                with _signals(_interrupted), suppress(_Stuck):
                     self._alone()
                     self._replacement()
             finally:
-                with _signals(signal.SIG_IGN):
-                    try:
-                        self._put_back()
-                    finally:
-                        self.last = self._read()
+                try:
+                    self._put_back()
+                finally:
+                    self.last = self._read()
 
     @property
     def changed(self) -> bool:
@@ -144,15 +153,18 @@ class ConformanceRun:
             )
         self._gate(self.newer, board)
         if self.older is not None:
-            if self.older.livepatch.name == self.newer.livepatch.name:
+            if self.older.name == self.newer.name:
                 raise ConformanceError(
                     "both livepatches have the name %s, and the kernel can't hold two modules of "
-                    "one name; give each release a name of its own." % self.newer.livepatch.name
+                    "one name; give each release a name of its own." % self.newer.name
                 )
             self._gate(self.older, board)
-            installed = replace(self.older.livepatch, enabled=True, transition=False)
-            self._gate(self.newer, replace(board, patches=(installed,)))
-        if sysfs.read_text(FTRACE_ENABLED) == "0":
+            loaded = board_after([Step(LOAD, self.older.file.livepatch)], board)
+            self._gate(self.newer, loaded)
+        unable = self.kernel.why_unable()
+        if unable is not None:
+            raise ConformanceError(unable)
+        if not self.kernel.ftrace_enabled():
             raise ConformanceError(
                 "kernel.ftrace_enabled is 0 on this board, so that no livepatch can be enabled; "
                 "set it to 1."
@@ -160,20 +172,21 @@ class ConformanceRun:
         for name in self._names:
             if name in board.leftover:
                 self._remove_leftover(name)
-            elif sysfs.module_loaded(name):
+            elif self.kernel.module_loaded(name):
                 raise ConformanceError(
                     "a module of the name %s is loaded, and it is not a livepatch; remove it first."
                     % name
                 )
 
-    def _gate(self, file: LivepatchFile, board: Board) -> None:
-        decision = gate(file, board)
+    @staticmethod
+    def _gate(subject: Subject, board: Board) -> None:
+        decision = gate(subject.file, board)
         if not decision.allowed:
-            raise ConformanceError(decision.refusal(file.livepatch.name))
+            raise ConformanceError(decision.refusal(subject.name))
 
     def _remove_leftover(self, name: str) -> None:
         try:
-            transition.remove(name)
+            self.kernel.remove(name)
         except OSError as error:
             raise ConformanceError(
                 "the module %s, whose livepatch is disabled, could not be unloaded: the kernel "
@@ -196,110 +209,111 @@ class ConformanceRun:
 
     def _alone(self) -> None:
         """The scenarios in which nothing is installed before."""
-        name = self.newer.livepatch.name
-        enabled = self._enable("enabled", self.newer)
+        name = self.newer.name
+        self.seen.enabled = enabled = self._enable(self.newer)
         if enabled.outcome == REFUSED:
             raise _Stuck
         if enabled.outcome == DONE:
-            self._step("disabled", "disable %s" % name, lambda: self._unload(name))
+            self.seen.disabled = self._do("disable %s" % name, lambda: self._unload(name))
         self._undo()
-        self._reversal("reversed", None)
-        self._step("load_failed", "let the load of %s fail" % name, self._fail_to_load)
+        for _attempt in range(REVERSAL_ATTEMPTS):
+            self.seen.reversed = self._reverse()
+            self._undo()
+            if self.seen.reversed.outcome != MISSED:
+                break
+        self.seen.load_failed = self._do("let the load of %s fail" % name, self._fail_to_load)
         self._undo()
 
     def _replacement(self) -> None:
-        """Those in which the newer one replaces the older one."""
-        if self.older is None or not is_cumulative(self.newer.livepatch, self.seen.enabled):
+        """The scenarios in which the newer one replaces the older one."""
+        older = self.older
+        if older is None or not is_cumulative(self.newer.file.livepatch, self.seen.enabled):
             return
-        name = self.newer.livepatch.name
-        if self._enable("older_enabled", self.older).outcome != DONE:
+        self.seen.older_enabled = self._enable(older)
+        if self.seen.older_enabled.outcome != DONE:
             raise _Stuck
-        replaced = self._enable("replaced", self.newer)
-        if replaced.outcome == DONE:
-            what = "disable %s, which has replaced %s" % (name, self.older.livepatch.name)
-            self._step("replacement_disabled", what, self._unload_all)
+        self.seen.replaced = self._enable(self.newer)
+        if self.seen.replaced.outcome == DONE:
+            what = "disable %s, which has replaced %s" % (self.newer.name, older.name)
+            self.seen.replacement_disabled = self._do(what, self._unload_all)
         self._undo()
-        self._reversal("replacement_reversed", self.older)
-
-    def _reversal(self, field: str, older: LivepatchFile | None) -> None:
-        """Reverse the transition of the newer one, over the older one if there is one."""
-        what = "enable %s and reverse its transition" % self.newer.livepatch.name
         for _attempt in range(REVERSAL_ATTEMPTS):
-            if older is not None and self._enable("older_again", older).outcome != DONE:
+            self.seen.older_again = self._enable(older)
+            if self.seen.older_again.outcome != DONE:
                 raise _Stuck
-            outcome = self._step(field, what, self._load_and_reverse).outcome
-            if older is not None and outcome == DONE:
-                disable = "disable %s, which was put back" % older.livepatch.name
-                self._step("older_disabled", disable, self._unload_all)
+            self.seen.replacement_reversed = reversal = self._reverse()
+            if reversal.outcome == DONE:
+                what = "disable %s, which was put back" % older.name
+                self.seen.older_disabled = self._do(what, self._unload_all)
             self._undo()
-            if outcome != MISSED:
+            if reversal.outcome != MISSED:
                 break
 
-    def _enable(self, field: str, file: LivepatchFile) -> Step:
-        return self._step(field, "enable %s" % file.livepatch.name, lambda: self._load(file))
+    def _enable(self, subject: Subject) -> Observation:
+        return self._do("enable %s" % subject.name, lambda: self._load(subject))
 
-    def _step(self, field: str, what: str, act: Callable[[], None]) -> Step:
-        """Do it, and keep the step in that field of `seen`."""
-        self._log.lines()
-        before, self._log_lines = self.last, []
+    def _reverse(self) -> Observation:
+        what = "enable %s and reverse its transition" % self.newer.name
+        return self._do(what, self._load_and_reverse)
+
+    def _do(self, what: str, act: Callable[[], None]) -> Observation:
+        self._said_before = len(self.kernel.read_log() or ())
+        before = self.last
         outcome, reason = DONE, ""
         try:
             act()
         except _NotDone as error:
             outcome, reason = error.outcome, error.reason
         self.last = self._read()
-        log = self._kernel_log()
-        step = Step(what, outcome, before, self.last, reason, None if log is None else tuple(log))
-        self.seen = replace(self.seen, **{field: step})
-        return step
+        log = self._log()
+        said = None if log is None else tuple(log)
+        return Observation(what, outcome, before, self.last, reason, said)
 
-    def _load(self, file: LivepatchFile) -> None:
-        name = file.livepatch.name
-        self._init(name)
+    def _load(self, subject: Subject) -> None:
+        self._init(subject)
         try:
-            result = transition.finish(name, "patching", self.timeout, "reverse")
+            result = self.kernel.finish(subject.name, "patching", self.timeout, "reverse")
         except OSError as error:
             raise _NotDone(
                 STALLED, "its stalled transition could not be reversed: %s." % error.strerror
             ) from error
         if result.outcome == "completed":
-            self._settle()
             return
-        blocking = sysfs.task_names(result.blocking)
+        then = "it was reversed" if result.outcome == "reversed" else "nor did its reversal"
         raise _NotDone(
             STALLED,
-            "its transition did not end within %g seconds%s."
-            % (self.timeout, ", blocked by %s" % blocking if blocking else ""),
+            "its transition did not end within %g seconds%s; %s."
+            % (self.timeout, _blocked_by(result), then),
         )
 
-    def _init(self, name: str) -> None:
+    def _init(self, subject: Subject) -> None:
         try:
-            transition.load(self.images[name], "")
-        except OSError as error:
-            why = transition.why_load_failed(error, self._kernel_log())
-            raise _NotDone(REFUSED, why) from error
+            self.kernel.load(subject.image)
+        except LoadError as why:
+            raise _NotDone(REFUSED, str(why)) from why
 
     def _load_and_reverse(self) -> None:
-        """The first attempt to switch all tasks fails where another processor runs one.
+        """Reverse its transition before it ends, which takes a second processor.
 
-        The next is a second later: klp_try_complete_transition() in
-        kernel/livepatch/transition.c.  A transition that had ended nevertheless is
-        told by the kernel's log; our writing has then disabled the livepatch.
+        The kernel's first attempt to switch all tasks fails where another processor
+        runs one, and the next is a second later: klp_try_complete_transition() in
+        kernel/livepatch/transition.c.  Where the transition had ended nevertheless, our
+        writing has disabled the livepatch, and the kernel's log tells that.
         """
-        name = self.newer.livepatch.name
-        self._init(name)
-        if transition.ended(name):
+        name = self.newer.name
+        self._init(self.newer)
+        if self.kernel.ended(name):
             raise _NotDone(MISSED, MISSED_REVERSAL)
         try:
-            transition.set_enabled(name, False)
+            self.kernel.set_enabled(name, False)
         except OSError as error:
             raise _NotDone(MISSED, MISSED_REVERSAL) from error
-        if not transition.wait_until(lambda: transition.ended(name), self.timeout):
+        if not self.kernel.wait_for_end(name, self.timeout):
             raise _NotDone(
                 STALLED,
                 "the reversal of its transition did not end within %g seconds." % self.timeout,
             )
-        log = self._kernel_log()
+        log = self._log()
         if log is None:
             raise _NotDone(
                 MISSED, "whether the transition was reversed can't be told without /dev/kmsg."
@@ -309,18 +323,17 @@ class ConformanceRun:
         self._unload(name)
 
     def _fail_to_load(self) -> None:
-        name = self.newer.livepatch.name
-        if self.fails_late is None:
+        name = self.newer.name
+        if self.newer.failing_copy is None:
             raise _NotDone(
                 MISSED,
                 "no error can be brought about: %s patches no function of vmlinux whose name is "
                 "as long as %s, or its file does not tell which." % (name, SYMBOL),
             )
         try:
-            transition.load(self.fails_late, "")
-        except OSError:
+            self.kernel.load(self.newer.failing_copy)
+        except LoadError:
             return
-        self._unload(name)
         raise _NotDone(
             MISSED, "the kernel enabled %s in spite of a function named %s." % (name, SYMBOL)
         )
@@ -331,17 +344,18 @@ class ConformanceRun:
 
     def _unload(self, name: str) -> None:
         """Disable the livepatch, or reverse its transition, and unload its module."""
+        kernel = self.kernel
         try:
-            patch = sysfs.read_livepatch(name)
-            if patch is not None and patch.enabled:
-                transition.set_enabled(name, False)
-            if not transition.wait_until(lambda: transition.ended(name), self.timeout):
+            if kernel.enabled(name):
+                kernel.set_enabled(name, False)
+            result = kernel.finish(name, "unpatching", self.timeout, "leave")
+            if result.outcome != "completed":
                 raise _NotDone(
                     STALLED,
-                    "%s could not be disabled within %g seconds." % (name, self.timeout),
+                    "%s could not be disabled within %g seconds%s."
+                    % (name, self.timeout, _blocked_by(result)),
                 )
-            self._settle()
-            transition.remove(name)
+            kernel.remove(name)
         except OSError as error:
             raise _NotDone(
                 REFUSED,
@@ -350,9 +364,10 @@ class ConformanceRun:
             ) from error
 
     def _undo(self) -> None:
-        """Every scenario starts from the original system state, with nothing installed.
+        """Make the board what every scenario starts from: nothing installed, nothing changed.
 
-        On another, what it would break could look unchanged.
+        On a system state that is changed already, what a scenario breaks could look
+        unchanged.
         """
         try:
             self._unload_all()
@@ -363,7 +378,7 @@ class ConformanceRun:
             raise _Stuck
 
     def _put_back(self) -> None:
-        """Raises ConformanceError, which says what remains."""
+        """Unload both livepatches.  Raises ConformanceError, which says what remains."""
         remains = []
         for name in self._names:
             try:
@@ -375,13 +390,12 @@ class ConformanceRun:
                 "The board could not be put back: %s Reboot it." % " ".join(remains)
             )
 
-    @staticmethod
-    def _settle() -> None:
-        transition.wait_until(lambda: not sysfs.leaving(), transition.RELEASE_TIMEOUT)
-
     def _read(self, must_succeed: bool = False) -> Reading:
-        """A probe that fails while a livepatch is enabled shows something, too."""
-        board = read_board(self.store)
+        """Read the board and the probes.  Raises ProbeError where they must succeed.
+
+        Elsewhere a probe that fails shows something, too.
+        """
+        board = self.kernel.read()
         if board.patches and self.states_source != "unknown":
             self.states_source = board.states_source
         outputs, unread = [], []
@@ -397,21 +411,22 @@ class ConformanceRun:
             tuple(outputs),
             board.patches,
             board.states_source,
-            tuple(name for name in self._names if sysfs.module_loaded(name)),
+            tuple(name for name in self._names if self.kernel.module_loaded(name)),
             tuple(unread),
         )
 
-    def _kernel_log(self) -> list[str] | None:
-        lines = self._log.lines()
-        if lines is None or self._log_lines is None:
-            self._log_lines = None
-        else:
-            self._log_lines += lines
-        return self._log_lines
+    def _log(self) -> list[str] | None:
+        """What the kernel has printed since the last observation began."""
+        log = self.kernel.read_log()
+        return None if log is None else log[self._said_before :]
+
+
+def _blocked_by(result: TransitionResult) -> str:
+    return ", blocked by %s" % sysfs.task_names(result.blocking) if result.blocking else ""
 
 
 def _interrupted(number: int, _frame: Any) -> None:
-    # Nothing interrupts the putting back.
+    # One is enough: another could come while this one is on its way to the putting back.
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise ConformanceError(
@@ -424,7 +439,7 @@ _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def _signals(handler: Any) -> Iterator[None]:
-    """Have the signals that end a process handled so for a while."""
+    """Let the handler have the signals that end a process; restore theirs afterwards."""
     before = [signal.signal(number, handler) for number in _SIGNALS]
     try:
         yield

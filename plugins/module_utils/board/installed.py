@@ -27,33 +27,33 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board.kernel_me
     KernelMemory,
     KernelMemoryError,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
-    wait_until,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.records import records
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.wait import wait_until
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import (
     SOURCES,
     Board,
-    ShapeError,
-    livepatch_from_json,
-    livepatch_to_json,
     transition_of,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import (
+    MAX_FILES,
+    FromController,
+    Needs,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
-MAX_FILES = 16
 MODULE_FILE = re.compile(r".+\.ko(\.(xz|zst|gz))?\Z")
 
 
-def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
+def read_board(store: BootStore, known: Iterable[Livepatch] = ()) -> Board:
     """Everything that the gate and livepatch_info need to know of this board.
 
-    files: livepatches out of files that may be builds of what is loaded, used
+    known: livepatches out of files that may be builds of what is loaded, used
     where neither the kernel's list nor the record tells.
     """
     uname = os.uname()
     names = sysfs.livepatch_names()
     reasons = () if names is not None else tuple(_why_unsupported(uname.release, uname.machine))
-    patches, source, why = _installed(store, files) if names is not None else ((), "kernel", None)
+    patches, source, why = _installed(store, known) if names is not None else ((), "kernel", None)
     leftover = tuple(sysfs.leftover_livepatches(names or []))
     return Board(
         kernel_release=uname.release,
@@ -78,38 +78,12 @@ def read_board(store: BootStore, files: Iterable[Livepatch] = ()) -> Board:
     )
 
 
-def remember(store: BootStore, patch: Livepatch, params: str) -> None:
-    """Record what was loaded, for a board whose kernel does not show its own list.
-
-    params: the module parameters, which no kernel shows.
-    """
-    records = store.get("records")
-    records = dict(records) if isinstance(records, dict) else {}
-    records[patch.name] = dict(livepatch_to_json(patch), params=params)
-    store.put("records", records)
-
-
-def loaded_with(store: BootStore, patch: Livepatch) -> str | None:
-    """The module parameters that this build was loaded with; None where it was not by us."""
-    records: Any = store.get("records")
-    record = records.get(patch.name) if isinstance(records, dict) else None
-    if (
-        not isinstance(record, dict)
-        or not patch.build_id
-        or record.get("build_id") != patch.build_id
-    ):
-        return None
-    params = record.get("params")
-    return params if isinstance(params, str) else None
-
-
-def files_wanted(board: Board, beside: str | None = None) -> dict[str, Any]:
-    """What to ask the controller for: _files_wanted, where the states of a livepatch are unknown.
-
-    They are the files on this board that may be such livepatches, as of module_files().
-    """
+def files_needed(board: Board, told: FromController, beside: str | None) -> dict[str, Any]:
+    """`_needs`, where states are unknown and the controller has not looked for the files yet."""
     unknown = [patch.name for patch in board.patches if patch.states is None]
-    return {"_files_wanted": module_files(unknown, beside)} if unknown else {}
+    if not unknown or told.known is not None:
+        return {}
+    return {"_needs": Needs(known=True, paths=tuple(module_files(unknown, beside))).to_json()}
 
 
 def module_files(names: Iterable[str], beside: str | None = None) -> list[str]:
@@ -144,10 +118,10 @@ def _installed(
         return _listed_by_the_kernel(store), "kernel", None
     except KernelMemoryError as error:
         why = "the kernel's own list of livepatches can't be read: %s" % error
-    records = list(_records(store))
+    recorded = list(records(store))
     files = list(files)
     known = [
-        _from_other_sources(shown[name], records, files) for name in sysfs.stack_order(list(shown))
+        _from_other_sources(shown[name], recorded, files) for name in sysfs.stack_order(list(shown))
     ]
     least = max((source for _patch, source in known), key=SOURCES.index)
     return [patch for patch, _source in known], least, why
@@ -189,19 +163,10 @@ def _merge(shown: Livepatch, listed: KernelLivepatch) -> Livepatch:
     return replace(shown, replace=listed.replace, states=listed.states, objects=objects)
 
 
-def _records(store: BootStore) -> Iterable[Livepatch]:
-    records: Any = store.get("records")
-    for record in records.values() if isinstance(records, dict) else ():
-        try:
-            yield livepatch_from_json(record)
-        except ShapeError:
-            continue
-
-
 def _from_other_sources(
-    shown: Livepatch, records: Sequence[Livepatch], files: Sequence[Livepatch]
+    shown: Livepatch, recorded: Sequence[Livepatch], files: Sequence[Livepatch]
 ) -> tuple[Livepatch, str]:
-    for source, known in (("record", records), ("file", files)):
+    for source, known in (("record", recorded), ("file", files)):
         for patch in known:
             if patch.name == shown.name and patch.build_id and patch.build_id == shown.build_id:
                 is_cumulative = patch.replace if shown.replace is None else shown.replace

@@ -5,45 +5,41 @@
 """The running kernel's own list of livepatches, read from /proc/kcore.
 
 The truth, whoever loaded them.  Standard library only; runs on the board, as
-root.  Offsets are include/linux/livepatch.h's on 64-bit kernels, the same from
-Linux 5.5 to 7.3; whatever does not look as it must ends in KernelMemoryError,
-since a later kernel may have changed them.
+root.  Whatever does not look as klp_layout says ends in KernelMemoryError, since a
+later kernel may have changed it.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import struct
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Callable
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import CALLBACKS
+from ansible_collections.orangepi.livepatch.plugins.module_utils.klp_layout import (
+    KLP_OBJECT_SIZE,
+    KLP_PATCH_KOBJ_NAME,
+    KLP_PATCH_LIST,
+    KLP_PATCH_OBJS,
+    KLP_PATCH_REPLACE,
+    KLP_PATCH_SIZE,
+    KLP_STATE_SIZE,
+    MODULE_NAME,
+    MODULE_NAME_LEN,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import CALLBACKS
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
-
-KLP_PATCH_SIZE = 200
-KLP_PATCH_OBJS = 8
-KLP_PATCH_STATES = 16
-KLP_PATCH_REPLACE = 24
-KLP_PATCH_LIST = 32
-KLP_PATCH_KOBJ_NAME = 48
-KLP_STATE_SIZE = 24
-KLP_OBJECT_SIZE = 168
-KLP_OBJECT_CALLBACKS = 16
 
 # No bound of the kernel's own: far beyond any real list, low enough to end soon.
 MAX_PATCHES = 1024
 MAX_STATES = 65536
 MAX_OBJECTS = 4096
 MAX_SEGMENTS = 65535
-MODULE_NAME_LEN = 64
 
 ELFCLASS64 = 2
 ET_CORE = 4
 PT_LOAD = 1
-
-MODULE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,63}\Z")
 
 
 class KernelMemoryError(Exception):

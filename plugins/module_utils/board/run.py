@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Bring one livepatch to enabled, disabled or absent: gather, gate, act, wait, verify.
+"""One run on this board: gather, decide, act, wait, verify, and the way back where it fails.
 
-Runs on the board, in one execution.  What it does besides deciding is told to
-the caller: a Result, or a Failure with the same fields and one sentence.
+What it does besides deciding is told to the caller: the attributes of Run, or a
+Failure besides them, with one sentence.
 """
 
 from __future__ import annotations
@@ -13,58 +13,65 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs, transition
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
-    BootStore,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.history_store import (
+    remember_stack,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.records import (
     loaded_with,
-    read_board,
     remember,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
-    KernelLog,
+    Kernel,
+    LoadError,
     TransitionResult,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import (
     Decision,
     check_transition,
-    function_changes,
     gate,
-    same_build,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.history import (
-    Build,
-    remember_stack,
-)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.history import Build, builds
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Board, LivepatchFile
 from ansible_collections.orangepi.livepatch.plugins.module_utils.planner import (
     NoWayError,
-    Step,
+    Wanted,
+    decide,
+    name_of,
     shortest_way,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    Board,
-    LivepatchFile,
     livepatch_to_json,
     system_states_to_json,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.stack import (
+    DISABLE,
+    LOAD,
+    REMOVE,
+    Step,
+    after_all,
+    board_after,
+    function_changes,
+    same_build,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of the module livepatch that say how, not what.
+    """The options of livepatch and livepatch_stack that say how, not what.
 
-    goal: where several runs together go back to, as of history.record().
+    diff: whether the caller shows it; prefix: what the names of the caller's
+    options begin with, "rollout_" say.
     """
 
-    params: str = ""
     timeout: float = 60.0
     on_stall: str = "reverse"
     unknown_states: str = "refuse"
     allow_downgrade: bool = False
     check_mode: bool = False
-    goal: tuple[Build, ...] | None = None
+    diff: bool = False
+    prefix: str = ""
 
 
 class Failure(Exception):
@@ -72,84 +79,97 @@ class Failure(Exception):
 
 
 class Refused(Failure):
-    """The gate said no, and the board was not touched."""
+    """It was decided not to do it, and the board was not touched."""
 
 
 class ImagesNeeded(Exception):
-    """The livepatch is to be loaded, and the caller has not given the module's bytes.
+    """Something is to be loaded, and the caller has not given the modules' bytes.
 
     builds: the build ids of what may have to be loaded again, should that fail.
     """
 
     def __init__(self, builds: Sequence[str]) -> None:
         super().__init__("images needed")
-        self.builds = list(builds)
+        self.builds = tuple(builds)
 
 
 class Run:
     """One run against this board; its attributes tell what happened, also after a Failure.
 
-    The caller holds the store's lock from here to the end of the run.
+    known: livepatches out of files that may be what is installed.  The caller
+    holds the store's lock from here to the end of the run.
     """
 
-    def __init__(self, store: BootStore, options: Options, files: Iterable[Livepatch] = ()) -> None:
-        self.store = store
+    def __init__(self, kernel: Kernel, options: Options, known: Iterable[Livepatch] = ()) -> None:
+        self.kernel = kernel
         self.options = options
-        self.files = tuple(files)
-        self.log = KernelLog()
-        self.log_lines: list[str] = []
+        self.known = tuple(known)
         self.decision: Decision | None = None
         self.transition = TransitionResult()
-        self.disabled: list[str] = []
         self.restored = False
         self.warnings: list[str] = []
         self.before = self.after = self._read()
+        self._goal: tuple[Build, ...] | None = None
+
+    def stack(
+        self,
+        wanted: Sequence[Wanted],
+        candidates: Mapping[str, bytes],
+        images: Mapping[str, bytes] | None = None,
+        over: Sequence[Build] | None = None,
+    ) -> None:
+        """Bring the whole stack to what is wanted.
+
+        candidates: the bytes of what may be loaded, by name, as the kernel takes
+        them; images: those of what is installed, by build id, for the way back;
+        over: the stack that the caller has decided over, None where it has not.
+        Raises Failure, and ImagesNeeded.
+        """
+        self._settle([want.patch for want in wanted])
+        wanted = [self._as_installed(want) for want in wanted]
+        patches = [want.patch for want in wanted]
+        options = self.options
+        self.decision = decide(
+            wanted, self.after, options.unknown_states, options.allow_downgrade, options.prefix
+        )
+        if not self.decision.allowed:
+            raise Refused(self.decision.refusal(name_of(wanted)) + self._blocked_by())
+        if over is not None and self.decision.steps and builds(self.after.patches) != tuple(over):
+            raise Refused(
+                "nothing was touched: it was decided over %s, and %s is installed now. Run again."
+                % (_names(over), _names(self.after.patches))
+            )
+        params = {want.patch.name: want.params for want in wanted}
+        self._make(self.decision.steps, params, candidates, images)
+        if self.decision.steps and _names(self.after.patches) != _names(patches):
+            raise Failure(
+                "%s is installed where %s was wanted; somebody else has changed it meanwhile."
+                % (_names(self.after.patches), _names(patches))
+            )
 
     def enable(
         self,
         candidate: LivepatchFile,
+        params: str,
         image: bytes | None,
         images: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Load the candidate unless this build is enabled already.
-
-        image: the module as the kernel takes it, uncompressed; images: those of
-        what is installed, by build id, for the way back where something is
-        disabled first and the load then fails.  Raises Failure, and ImagesNeeded
-        where there is something to load and no image.
-        """
-        self._settle(candidate.livepatch)
-        self._gate(candidate)
-        if self.decision is None or not self.decision.steps:
-            return
-        if self.options.check_mode:
-            disabled = _disabled_by(self.decision)
-            self.after = _predict(self.after, disabled, candidate.livepatch, set())
-            return
-        installed = self.after.patches
-        lost = _to_load_again(installed, _disabled_by(self.decision))
-        if image is None or lost and images is None:
-            raise ImagesNeeded([patch.build_id for patch in lost if patch.build_id])
-        self._check_able()
-        self._warn_of(lost, images or {})
-        # A disabled livepatch can't be enabled again; its module must be loaded anew.
-        self._remove_leftover(candidate.livepatch.name)
-        try:
-            for step in self.decision.steps:
-                action, _space, name = step.partition(" ")
-                if action == "disable":
-                    self._disable(name)
-                    self.disabled.append(name)
-                else:
-                    self._load(candidate.livepatch, image, self.options.params)
-        except Exception as error:
-            failure = error if isinstance(error, Failure) else _unexpected(error)
-            if self.transition.outcome == "stalled":
-                how_it_is = self._compared_with_before() if self.disabled else ""
-            else:
-                how_it_is = self._go_back(installed, images or {})
-            raise Failure(("%s %s" % (failure, how_it_is)).rstrip()) from error
-        self._verify_loaded(candidate.livepatch)
+        """Load the candidate unless this build is enabled already; the rest as of stack()."""
+        patch = candidate.livepatch
+        self._settle([patch])
+        options = self.options
+        self.decision = gate(
+            candidate,
+            self.after,
+            params,
+            options.unknown_states,
+            options.allow_downgrade,
+            options.prefix,
+        )
+        if not self.decision.allowed:
+            raise Refused(self.decision.refusal(patch.name) + self._blocked_by())
+        bytes_of = {} if image is None else {patch.name: image}
+        self._make(self.decision.steps, {patch.name: params}, bytes_of, images)
 
     def disable(self, name: str, remove: bool, build: Livepatch | None = None) -> None:
         """Disable the livepatch and, to `remove`, unload its module too.
@@ -158,53 +178,39 @@ class Run:
         """
         in_transition = self.before.transition
         if in_transition is None or in_transition.patch != name:
-            self._settle(None)
-        installed = _find(self.after, name)
-        steps = []
+            self._settle(())
+        installed = _find(self.after.patches, name)
         if remove and name in self.after.forced:
             raise Refused(
                 "%s was not removed: the transition that took it out of use was forced, so that a "
                 "task may still be in its code; its module stays loaded until the next reboot."
                 % name
             )
-        if installed is not None:
-            if build is not None and not same_build(installed, build):
-                raise Refused(
-                    "%s was not touched: the installed livepatch of that name is another build "
-                    "(build id %s there, %s in the file); use name instead of src to take "
-                    "whatever build is there." % (name, installed.build_id, build.build_id)
-                )
-            steps.append("disable %s" % name)
-        if remove and (installed is not None or name in self.after.leftover):
-            if self.after.modules_disabled:
-                raise Refused(
-                    "%s was not removed: kernel.modules_disabled is 1 on the board, so that no "
-                    "module can be unloaded until it is rebooted; state: disabled is still "
-                    "possible." % name
-                )
-            steps.append("remove %s" % name)
-            self._check_able()
-        elif remove and sysfs.module_loaded(name):
+        if installed is not None and build is not None and not same_build(installed, build):
+            raise Refused(
+                "%s was not touched: the installed livepatch of that name is another build "
+                "(build id %s there, %s in the file); use name instead of src to take "
+                "whatever build is there." % (name, installed.build_id, build.build_id)
+            )
+        loaded = installed is not None or name in self.after.leftover
+        if remove and loaded and self.after.modules_disabled:
+            raise Refused(
+                "%s was not removed: kernel.modules_disabled is 1 on the board, so that no "
+                "module can be unloaded until it is rebooted; state: disabled is still "
+                "possible." % name
+            )
+        if remove and not loaded and self.kernel.module_loaded(name):
             raise Refused(
                 "%s was not removed: a module of that name is loaded, but it is not a "
                 "livepatch; use community.general.modprobe for other modules." % name
             )
-        self._decide_to_disable(name, installed, steps)
-        if self.options.check_mode:
-            self.after = _predict(self.after, {name}, None, {name} if remove else set())
-            return
-        for step in steps:
-            if step.startswith("remove"):
-                self._remove(name)
-                continue
-            try:
-                self._disable(name)
-            except Failure as failure:
-                if self.transition.outcome == "stalled":
-                    raise
-                raise Failure("%s %s" % (failure, self._compared_with_before())) from failure
-        if steps:
-            self.after = self._read()
+        steps = []
+        if installed is not None:
+            steps.append(Step(DISABLE, installed))
+        if remove and loaded:
+            steps.append(Step(REMOVE, installed or Livepatch(name, None, None)))
+        self._decide_to_disable(name, installed, tuple(steps))
+        self._make(self.decision.steps if self.decision else (), {}, {}, None)
 
     def remember(self, failed: bool) -> None:
         """Note in the history what this run left installed.
@@ -216,9 +222,10 @@ class Run:
         unclear = self.after.transition is not None or failed and not self.after.patches
         if self.options.check_mode or not done or unclear:
             return
-        known = {patch.name: loaded_with(self.store, patch) for patch in self.after.patches}
+        store = self.kernel.store
+        known = {patch.name: loaded_with(store, patch) for patch in self.after.patches}
         params = {name: given for name, given in known.items() if given is not None}
-        remember_stack(self.store, self.before, self.after, params, self.options.goal)
+        remember_stack(store, self.before, self.after, params, self._goal)
 
     @property
     def changed(self) -> bool:
@@ -226,47 +233,36 @@ class Run:
         return bool(_identity(self.before) != _identity(self.after))
 
     def to_json(self) -> dict[str, Any]:
-        """What the module livepatch returns."""
-        before, after = _snapshot(self.before), _snapshot(self.after)
+        """What the modules livepatch and livepatch_stack return."""
+        diff = {"diff": {"before": _outline(self.before), "after": _outline(self.after)}}
         return {
             "changed": self.changed,
             "decision": None if self.decision is None else self.decision.to_json(),
             "transition": self.transition.to_json(),
             "restored": self.restored,
-            "before": before,
-            "after": after,
+            "before": _snapshot(self.before),
+            "after": _snapshot(self.after),
             "states_source": self.after.states_source,
-            "kernel_log": self._kernel_log(),
-            "diff": {"before": before, "after": after},
+            "kernel_log": self.kernel.read_log(),
             "warnings": [*self.warnings, *self._pinned()],
+            **(diff if self.options.diff else {}),
         }
 
     def _read(self) -> Board:
-        return read_board(self.store, self.files)
+        return self.kernel.read(self.known)
 
-    def _kernel_log(self) -> list[str] | None:
-        lines = self.log.lines()
-        if lines is None:
-            return None
-        self.log_lines += lines
-        return list(self.log_lines)
-
-    def _settle(self, patch: Livepatch | None) -> None:
+    def _settle(self, wanted: Sequence[Livepatch]) -> None:
         """Let a transition that we found under way end, whosever it is."""
         found = self.before.transition
         if found is None:
             return
-        installed = _find(self.before, found.patch)
-        ours = (
-            patch is not None
-            and installed is not None
-            and installed.name == patch.name
-            and same_build(installed, patch)
-        )
+        installed = _find(self.before.patches, found.patch)
+        want = _find(wanted, found.patch)
+        ours = installed is not None and want is not None and same_build(installed, want)
         if ours and found.direction == "patching" and not self.options.check_mode:
             self._finish(found.patch, "patching")
-        elif not transition.wait_until(lambda: transition.ended(found.patch), self.options.timeout):
-            blocking = tuple(sysfs.blocking_tasks(found.direction))
+        elif not self.kernel.wait_for_end(found.patch, self.options.timeout):
+            blocking = tuple(self.kernel.blocking_tasks(found.direction))
             self.transition = TransitionResult(
                 "stalled", found.direction, self.options.timeout, blocking
             )
@@ -275,49 +271,99 @@ class Run:
             # What ended by itself is no change of ours.
             self.before = self.after
 
-    def _gate(self, candidate: LivepatchFile) -> None:
-        self.decision = gate(
-            candidate,
-            self.after,
-            params=self.options.params,
-            unknown_states=self.options.unknown_states,
-            allow_downgrade=self.options.allow_downgrade,
-        )
-        if not self.decision.allowed:
-            raise Refused(self.decision.refusal(candidate.livepatch.name) + self._blocked_by())
+    def _as_installed(self, want: Wanted) -> Wanted:
+        """What is named without a file is whatever is installed under that name."""
+        if want.file is not None:
+            return want
+        installed = _find(self.after.patches, want.patch.name)
+        if installed is None:
+            raise Refused(
+                "nothing was touched: %s is to stay, and no livepatch of that name is installed; "
+                "give its file as src." % want.patch.name
+            )
+        return replace(want, patch=installed)
 
-    def _decide_to_disable(self, name: str, installed: Livepatch | None, steps: list[str]) -> None:
+    def _decide_to_disable(
+        self, name: str, installed: Livepatch | None, steps: tuple[Step, ...]
+    ) -> None:
         # Its own transition can be reversed, or waited for.
         own = self.after.transition is not None and self.after.transition.patch == name
         checks = [] if installed is None or own else [check_transition(self.after)]
         allowed = all(check.outcome == "pass" for check in checks)
         self.decision = Decision(
             allowed,
-            tuple(steps) if allowed else (),
+            steps if allowed else (),
             tuple(checks),
             (),
-            function_changes(None, self.after.patches, [name]),
+            function_changes(self.after.patches, steps),
         )
         if not allowed:
             raise Refused(self.decision.refusal("disabling %s" % name) + self._blocked_by())
 
-    def _load(self, patch: Livepatch, image: bytes, params: str) -> None:
-        said_before = len(self._kernel_log() or ())
+    def _make(
+        self,
+        steps: Sequence[Step],
+        params: Mapping[str, str],
+        candidates: Mapping[str, bytes],
+        images: Mapping[str, bytes] | None,
+    ) -> None:
+        """Make the steps, and go back to what was installed where one of them fails."""
+        if not steps:
+            return
+        if self.options.check_mode:
+            self.after = board_after(steps, self.after)
+            return
+        installed = self.after.patches
+        self._goal = builds(after_all(steps, installed))
+        lost = _lost(steps, installed)
+        missing = [step for step in steps if _loads(step) and step.patch.name not in candidates]
+        if missing or lost and images is None:
+            raise ImagesNeeded([patch.build_id for patch in lost if patch.build_id])
+        if any(step.action != DISABLE for step in steps):
+            self._check_able()
+        self._warn_of(lost, images or {})
+        for step in filter(_loads, steps):
+            # A disabled livepatch can't be enabled again; its module must be loaded anew.
+            self._remove_leftover(step.patch.name)
+        made: list[Step] = []
         try:
-            transition.load(image, params)
-        except OSError as error:
+            for step in steps:
+                name = step.patch.name
+                if step.action == DISABLE:
+                    self._disable(name)
+                elif step.action == REMOVE:
+                    self._remove(name)
+                else:
+                    self._remove_leftover(name)
+                    self._load(step.patch, candidates[name], params[name])
+                made.append(step)
+                if made != list(steps):
+                    self.after = self._read()
+        except Exception as error:
+            failure = error if isinstance(error, Failure) else _unexpected(error)
+            if self.transition.outcome == "stalled":
+                how_it_is = self._compared_with_before() if made else ""
+            elif step.action == REMOVE:
+                how_it_is = ""
+            else:
+                how_it_is = self._go_back(made, installed, images or {})
+            raise Failure(("%s %s" % (failure, how_it_is)).rstrip()) from error
+        self._verify(steps, params, installed)
+
+    def _load(self, patch: Livepatch, image: bytes, params: str) -> None:
+        kernel = self.kernel
+        try:
+            kernel.load(image, params)
+        except LoadError as why:
             self.after = self._read()
-            why = transition.why_load_failed(error, (self._kernel_log() or [])[said_before:])
-            raise Failure("%s could not be loaded: %s" % (patch.name, why)) from error
-        remember(self.store, replace(patch, build_id=sysfs.module_build_id(patch.name)), params)
+            raise Failure("%s could not be loaded: %s" % (patch.name, why)) from why
+        loaded = replace(patch, build_id=kernel.build_id(patch.name))
+        remember(kernel.store, loaded, params)
         self._finish(patch.name, "patching")
 
     def _disable(self, name: str) -> None:
-        installed = _find(self.after, name)
         try:
-            # Not enabled, but in transition: it is being disabled already.
-            if installed is None or installed.enabled:
-                transition.set_enabled(name, False)
+            self.kernel.disable(name)
         except OSError as error:
             self.after = self._read()
             raise Failure(
@@ -327,7 +373,7 @@ class Run:
 
     def _remove(self, name: str) -> None:
         try:
-            transition.remove(name)
+            self.kernel.remove(name)
         except OSError as error:
             self.after = self._read()
             raise Failure(
@@ -337,7 +383,7 @@ class Run:
             ) from error
 
     def _check_able(self) -> None:
-        why = transition.why_unable()
+        why = self.kernel.why_unable()
         if why is not None:
             raise Refused("nothing was touched: %s" % why)
 
@@ -345,15 +391,17 @@ class Run:
         if name in self.after.leftover:
             self._remove(name)
 
-    def _go_back(self, installed: Sequence[Livepatch], images: Mapping[str, bytes]) -> str:
-        """Load again what was disabled for a load that failed; how that went, in one sentence."""
+    def _go_back(
+        self, made: Sequence[Step], installed: Sequence[Livepatch], images: Mapping[str, bytes]
+    ) -> str:
+        """Install again what was installed before; how that went, in one sentence."""
         self.after = self._read()
-        if not self.disabled:
+        if not made:
             return self._compared_with_before()
         failed = self.transition
         self.transition = TransitionResult()
         try:
-            self._go(self._way_back(installed, images), images)
+            self._go(self._way_back(made, installed, images), images)
         except (Failure, NoWayError) as why:
             return "%s It was not loaded again by itself: %s" % (self._compared_with_before(), why)
         finally:
@@ -363,14 +411,15 @@ class Run:
         return "What was disabled for it was loaded again; what was installed before is installed."
 
     def _way_back(
-        self, installed: Sequence[Livepatch], images: Mapping[str, bytes]
+        self, made: Sequence[Step], installed: Sequence[Livepatch], images: Mapping[str, bytes]
     ) -> Sequence[Step]:
-        left = [patch.name for patch in installed if patch.name not in self.disabled]
+        left = [patch.name for patch in after_all(made, installed)]
         if [patch.name for patch in self.after.patches] != left:
             raise Failure("somebody else has changed meanwhile what is installed.")
         way = shortest_way(self.after.patches, installed)
-        loads = [step.patch for step in way if step.action == "load"]
-        missing = [patch.name for patch in loads if patch.build_id not in images]
+        missing = [
+            step.patch.name for step in filter(_loads, way) if step.patch.build_id not in images
+        ]
         if missing:
             raise Failure("the file of %s was not found." % " and ".join(missing))
         return way
@@ -378,11 +427,11 @@ class Run:
     def _go(self, way: Sequence[Step], images: Mapping[str, bytes]) -> None:
         for step in way:
             patch = step.patch
-            if step.action == "disable":
+            if step.action == DISABLE:
                 self._disable(patch.name)
             else:
                 self._remove_leftover(patch.name)
-                params = loaded_with(self.store, patch)
+                params = loaded_with(self.kernel.store, patch)
                 self._load(patch, images[str(patch.build_id)], params or "")
                 if params is None:
                     self.warnings.append(
@@ -410,7 +459,7 @@ class Run:
     def _finish(self, name: str, direction: str) -> None:
         options = self.options
         try:
-            result = transition.finish(name, direction, options.timeout, options.on_stall)
+            result = self.kernel.finish(name, direction, options.timeout, options.on_stall)
         except OSError as error:
             self.after = self._read()
             raise Failure(
@@ -419,7 +468,6 @@ class Run:
             ) from error
         self.transition = result
         if result.outcome in ("completed", "forced"):
-            transition.wait_until(lambda: not sysfs.leaving(), transition.RELEASE_TIMEOUT)
             return
         if result.outcome == "reversed" and direction == "patching":
             self._remove(name)
@@ -450,9 +498,29 @@ class Run:
         tasks = self.transition.blocking
         return " Blocked by %s." % sysfs.task_names(tasks) if tasks else ""
 
-    def _verify_loaded(self, patch: Livepatch) -> None:
+    def _verify(
+        self, steps: Sequence[Step], params: Mapping[str, str], installed: Sequence[Livepatch]
+    ) -> None:
+        """Whether the kernel shows what the steps make of its list."""
         self.after = self._read()
-        loaded = _find(self.after, patch.name)
+        as_shown = []
+        for step in steps:
+            if _loads(step):
+                loaded = self._check_loaded(step.patch, params[step.patch.name])
+                step = replace(step, patch=replace(step.patch, replace=loaded.replace))
+            as_shown.append(step)
+        loads = [step.patch for step in filter(_loads, as_shown)]
+        if not loads or any(patch.replace is None for patch in loads):
+            return
+        expected = after_all(as_shown, installed)
+        if _names(self.after.patches) != _names(expected):
+            raise Failure(
+                "%s was loaded, but the kernel shows %s installed where %s was decided."
+                % (loads[-1].name, _names(self.after.patches), _names(expected))
+            )
+
+    def _check_loaded(self, patch: Livepatch, params: str) -> Livepatch:
+        loaded = _find(self.after.patches, patch.name)
         if loaded is None or not loaded.enabled or loaded.transition:
             raise Failure(
                 "%s was loaded, but the kernel does not show it enabled afterwards; look at "
@@ -460,24 +528,43 @@ class Run:
             )
         if same_build(loaded, patch) is False:
             raise Failure(
-                "%s was loaded, but the kernel shows other system states or another build id than "
-                "the file; its code must have changed them." % patch.name
+                "%s was loaded, but the kernel shows other system states or another build id "
+                "than the file; its code must have changed them." % patch.name
             )
-        disabled = _disabled_by(self.decision)
-        stays = [p.name for p in self.before.patches if p.name not in disabled]
-        expected = [patch.name] if loaded.replace else [*stays, patch.name]
-        shown = [p.name for p in self.after.patches]
-        if patch.replace is None or loaded.replace is None:
-            return
-        if loaded.replace != patch.replace and not self.options.params or shown != expected:
+        # Its code may decide by parameters whether it is cumulative.
+        known = patch.replace is not None and loaded.replace is not None
+        if known and loaded.replace != patch.replace and not params:
             raise Failure(
-                "%s was loaded, but the kernel shows %s installed where %s was decided."
-                % (patch.name, ", ".join(shown), ", ".join(expected))
+                "%s was loaded, but the kernel shows %s for replace and the file %s; its code must "
+                "have changed it." % (patch.name, loaded.replace, patch.replace)
             )
+        return replace(loaded, replace=loaded.replace if known else None)
 
 
-def _find(board: Board, name: str) -> Livepatch | None:
-    return next((patch for patch in board.patches if patch.name == name), None)
+def _loads(step: Step) -> bool:
+    return step.action == LOAD
+
+
+def _lost(steps: Sequence[Step], installed: Sequence[Livepatch]) -> list[Livepatch]:
+    """What would have to be loaded again, should one of the steps fail."""
+    lost: list[Livepatch] = []
+    transitions = [step for step in steps if step.action != REMOVE]
+    for number in range(1, len(transitions)):
+        left = after_all(transitions[:number], installed)
+        try:
+            again = [step.patch for step in filter(_loads, shortest_way(left, installed))]
+        except NoWayError:
+            again = [patch for patch in installed if patch not in left]
+        lost += [patch for patch in again if patch not in lost]
+    return lost
+
+
+def _find(patches: Iterable[Livepatch], name: str) -> Livepatch | None:
+    return next((patch for patch in patches if patch.name == name), None)
+
+
+def _names(patches: Iterable[Livepatch | Build]) -> str:
+    return ", ".join(patch.name for patch in patches) or "nothing"
 
 
 def _shown(board: Board) -> list[str]:
@@ -503,28 +590,10 @@ def _snapshot(board: Board) -> dict[str, Any]:
     }
 
 
-def _disabled_by(decision: Decision | None) -> set[str]:
-    steps = decision.steps if decision is not None else ()
-    return {step.partition(" ")[2] for step in steps if step.startswith("disable ")}
-
-
-def _to_load_again(installed: Sequence[Livepatch], disabled: set[str]) -> Sequence[Livepatch]:
-    """What has to be loaded to have all of it again in its order: from the oldest disabled on."""
-    names = [patch.name for patch in installed]
-    first = min((names.index(name) for name in disabled), default=len(names))
-    return installed[first:]
-
-
-def _predict(
-    board: Board, disabled: set[str], loaded: Livepatch | None, removed: set[str]
-) -> Board:
-    """The board after a run that is not made; a disabled or replaced module stays loaded."""
-    if loaded is not None and loaded.replace is not False:
-        disabled = {patch.name for patch in board.patches}
-    patches = tuple(patch for patch in board.patches if patch.name not in disabled)
-    if loaded is not None:
-        removed = removed | {loaded.name}
-        patches += (replace(loaded, enabled=True, transition=False),)
-    gone = disabled & {patch.name for patch in board.patches}
-    leftover = tuple(sorted((set(board.leftover) | gone) - removed))
-    return replace(board, patches=patches, leftover=leftover)
+def _outline(board: Board) -> dict[str, Any]:
+    """For a diff: what a person compares, and nothing of the functions."""
+    rows = system_states_to_json(board.patches)
+    keys = ("id", "version", "patch")
+    states = None if rows is None else [{key: row[key] for key in keys} for row in rows]
+    patches = [{"name": patch.name, "build_id": patch.build_id} for patch in board.patches]
+    return {"patches": patches, "system_states": states}

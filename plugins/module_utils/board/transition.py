@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Load, disable, reverse, force and remove a livepatch, and wait for the transition's end.
+"""The running kernel as it is driven here: load, disable, reverse, force, remove, wait, log.
 
 Runs on the board as root, standard library only.  The kernel's side is
 kernel/livepatch/transition.c and Documentation/livepatch/livepatch.rst.
@@ -12,20 +12,33 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.sysfs import (
-    BlockingTask,
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import BootStore
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import read_board
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.load_errors import (
+    why_load_failed,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.sysfs import BlockingTask
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.wait import wait_until
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Board
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
 # A module's last reference is put by a work item, shortly after its livepatch
 # has left sysfs: klp_free_patch_work_fn() in kernel/livepatch/core.c.
 RELEASE_TIMEOUT = 10.0
 MAX_LOG_LINES = 1000
+
+
+class LoadError(Exception):
+    """The kernel did not load a module; the message is one sentence, errno as init_module(2)'s."""
+
+    def __init__(self, error: OSError, kernel_log: list[str] | None) -> None:
+        super().__init__(why_load_failed(error, kernel_log))
+        self.errno = error.errno or 0
 
 
 @dataclass(frozen=True)
@@ -52,24 +65,183 @@ class TransitionResult:
         }
 
 
-class KernelLog:
-    """What the kernel prints from now on, read from /dev/kmsg."""
+class Kernel:
+    """The kernel that this runs on: what is read of it, and what is done to it.
 
-    def __init__(self) -> None:
+    The tests put a made-up one in its place: what they replace is below "calls".
+    log: what it has printed since this object was made, None where that can't be
+    read.
+    """
+
+    def __init__(self, store: BootStore) -> None:
+        self.store = store
+        self.log: list[str] | None = []
+        self._kmsg = self.open_log()
+
+    def load(self, image: bytes, params: str = "") -> None:
+        """Load a module from memory; its transition is then under way.  Raises LoadError.
+
+        The bytes in memory are those that were gated; no file can be swapped in
+        between, and a failed load is tried once only (busybox's insmod tries
+        twice, which runs pre_patch() twice).
+        """
+        said_before = len(self.read_log() or ())
         try:
-            self._fd: int | None = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.lseek(self._fd, 0, os.SEEK_END)
-        except OSError:
-            self._fd = None
+            self.init_module(image, params)
+        except OSError as error:
+            log = self.read_log()
+            raise LoadError(error, None if log is None else log[said_before:]) from error
 
-    def lines(self) -> list[str] | None:
+    def disable(self, name: str) -> None:
+        """Begin to disable the livepatch, unless that is under way.  Raises OSError."""
+        if self.enabled(name) is not False:
+            self.set_enabled(name, False)
+
+    def finish(self, name: str, direction: str, timeout: float, on_stall: str) -> TransitionResult:
+        """Wait for the end of the transition of `name`, and deal with a stall.
+
+        direction: where it goes, patching or unpatching; timeout: seconds, for the
+        transition and once more for its reversal; on_stall: reverse, leave or
+        force.  Raises OSError where sysfs refuses.
+        """
+        start = time.monotonic()
+        outcome = "completed"
+        blocking: tuple[BlockingTask, ...] = ()
+        if not self.wait_for_end(name, timeout):
+            blocking = tuple(self.blocking_tasks(direction))
+            if on_stall == "leave":
+                outcome = "stalled"
+            elif on_stall == "force":
+                outcome = self._end_stalled(name, lambda: self.force(name), "forced", timeout)
+            else:
+                reverse = direction == "unpatching"
+                outcome = self._end_stalled(
+                    name, lambda: self.set_enabled(name, reverse), "reversed", timeout
+                )
+        if outcome in ("completed", "forced"):
+            # What was replaced or disabled leaves sysfs a moment later.
+            wait_until(lambda: not self.leaving(), RELEASE_TIMEOUT)
+        return TransitionResult(outcome, direction, time.monotonic() - start, blocking)
+
+    def _end_stalled(self, name: str, act: Callable[[], None], outcome: str, timeout: float) -> str:
+        # Finding the blocking tasks took its time.  Had the transition ended meanwhile, our writing
+        # would not reverse it but start the opposite one.
+        if self.ended(name):
+            return "completed"
+        try:
+            act()
+        except OSError:
+            if self.ended(name):
+                return "completed"
+            raise
+        return outcome if self.wait_for_end(name, timeout) else "stalled"
+
+    def wait_for_end(self, name: str, timeout: float) -> bool:
+        """Whether the livepatch is not, or no longer, in transition within so many seconds."""
+        return wait_until(lambda: self.ended(name), timeout)
+
+    def remove(self, name: str) -> None:
+        """Unload the module of a livepatch that was disabled or replaced.
+
+        Raises OSError; EWOULDBLOCK where it is still in use, for ever after a
+        forced transition.
+        """
+        wait_until(lambda: self.unused(name), RELEASE_TIMEOUT)
+        if self.module_loaded(name):
+            self.delete_module(name)
+
+    def read_log(self) -> list[str] | None:
+        """`log`, with what was printed until now."""
+        lines = self.new_log_lines()
+        if lines is None or self.log is None:
+            self.log = None
+        else:
+            self.log += lines
+        return self.log
+
+    # Calls: everything by which the running kernel is reached.
+
+    def read(self, known: Iterable[Livepatch] = ()) -> Board:
+        """What is installed; known: of files that may be builds of what is loaded."""
+        return read_board(self.store, known)
+
+    def why_unable(self) -> str | None:
+        """Why this Python can neither load nor unload modules; None where it can."""
+        try:
+            _libc()
+        except (ImportError, OSError) as error:
+            return (
+                "the board's Python has no usable ctypes (%s), which the system calls for modules "
+                "need; install that part of Python's standard library." % error
+            )
+        return None
+
+    def init_module(self, image: bytes, params: str) -> None:
+        """init_module(2).  Raises OSError."""
+        _check(_libc().init_module(image, _ulong(len(image)), params.encode("utf-8")))
+
+    def delete_module(self, name: str) -> None:
+        """delete_module(2), without waiting.  Raises OSError."""
+        _check(_libc().delete_module(name.encode("ascii"), os.O_NONBLOCK))
+
+    def set_enabled(self, name: str, enabled: bool) -> None:
+        """Write `enabled`: disable, or reverse the transition under way.  Raises OSError."""
+        _write(name, "enabled", "1" if enabled else "0")
+
+    def force(self, name: str) -> None:
+        """Write `force`: end the transition, whatever its tasks are doing.  Raises OSError."""
+        _write(name, "force", "1")
+
+    def enabled(self, name: str) -> bool | None:
+        """What `enabled` reads; None where the livepatch is not there."""
+        text = sysfs.read_text(os.path.join(sysfs.LIVEPATCH, name, "enabled"))
+        return None if text is None else text == "1"
+
+    def ended(self, name: str) -> bool:
+        """Whether the livepatch is not, or no longer, in transition."""
+        return sysfs.read_text(os.path.join(sysfs.LIVEPATCH, name, "transition")) != "1"
+
+    def leaving(self) -> list[str]:
+        """Livepatches on their way out of sysfs."""
+        return sysfs.leaving()
+
+    def unused(self, name: str) -> bool:
+        """Whether nothing holds the module, or it is not loaded."""
+        return sysfs.read_text(os.path.join(sysfs.MODULE, name, "refcnt")) in ("0", None)
+
+    def module_loaded(self, name: str) -> bool:
+        """Whether a module of that name is loaded."""
+        return sysfs.module_loaded(name)
+
+    def build_id(self, name: str) -> str | None:
+        """The GNU build id of a loaded module, in hex."""
+        return sysfs.module_build_id(name)
+
+    def ftrace_enabled(self) -> bool:
+        """Whether functions can be hooked; a kernel without the sysctl always lets them."""
+        return sysfs.read_text("/proc/sys/kernel/ftrace_enabled") != "0"
+
+    def blocking_tasks(self, direction: str) -> list[BlockingTask]:
+        """Every task that has not reached the transition's goal yet."""
+        return sysfs.blocking_tasks(direction)
+
+    def open_log(self) -> int | None:
+        """/dev/kmsg, at its end; None where it can't be read."""
+        try:
+            fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(fd, 0, os.SEEK_END)
+        except OSError:
+            return None
+        return fd
+
+    def new_log_lines(self) -> list[str] | None:
         """The lines printed since the last call, at most 1000; None where they can't be read."""
-        if self._fd is None:
+        if self._kmsg is None:
             return None
         lines: list[str] = []
         while len(lines) < MAX_LOG_LINES:
             try:
-                record = os.read(self._fd, 8192).decode("utf-8", "replace")
+                record = os.read(self._kmsg, 8192).decode("utf-8", "replace")
             except OSError as error:
                 # EPIPE: the ring buffer overtook us; the next read goes on behind the gap.
                 if error.errno in (errno.EPIPE, errno.EINTR):
@@ -77,203 +249,6 @@ class KernelLog:
                 break
             lines.append(record.partition(";")[2].split("\n", 1)[0])
         return lines
-
-
-def why_unable() -> str | None:
-    """Why this Python can neither load nor unload modules; None where it can."""
-    try:
-        _libc()
-    except (ImportError, OSError) as error:
-        return (
-            "the board's Python has no usable ctypes (%s), which the system calls for modules "
-            "need; install that part of Python's standard library." % error
-        )
-    return None
-
-
-def load(image: bytes, params: str) -> None:
-    """Load a module from memory: init_module(2).
-
-    The bytes in memory are those that were gated; no file can be swapped in
-    between, and a failed load is tried once only (busybox's insmod tries
-    twice, which runs pre_patch() twice).  Raises OSError.
-    """
-    _check(_libc().init_module(image, _ulong(len(image)), params.encode("utf-8")))
-
-
-def remove(name: str) -> None:
-    """Unload the module of a livepatch that was disabled or replaced: delete_module(2).
-
-    Raises OSError; EWOULDBLOCK where it is still in use, for ever after a
-    forced transition.
-    """
-    path = os.path.join(sysfs.MODULE, name, "refcnt")
-    wait_until(lambda: sysfs.read_text(path) in ("0", None), RELEASE_TIMEOUT)
-    if sysfs.module_loaded(name):
-        _check(_libc().delete_module(name.encode("ascii"), os.O_NONBLOCK))
-
-
-def set_enabled(name: str, enabled: bool) -> None:
-    """Write `enabled`: disable, or reverse the transition that is under way.  Raises OSError."""
-    _write(name, "enabled", "1" if enabled else "0")
-
-
-def force(name: str) -> None:
-    """Write `force`: end the transition at once, whatever its tasks are doing.  Raises OSError."""
-    _write(name, "force", "1")
-
-
-def ended(name: str) -> bool:
-    """Whether the livepatch is not, or no longer, in transition."""
-    return sysfs.read_text(os.path.join(sysfs.LIVEPATCH, name, "transition")) != "1"
-
-
-def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Whether the condition came true within `timeout` seconds; polls finely at first."""
-    deadline = time.monotonic() + timeout
-    pause = 0.002
-    while not condition():
-        now = time.monotonic()
-        if now >= deadline:
-            return False
-        time.sleep(min(pause, deadline - now))
-        pause = min(pause * 1.5, 0.25)
-    return True
-
-
-def finish(name: str, direction: str, timeout: float, on_stall: str) -> TransitionResult:
-    """Wait for the end of the transition of `name`, and deal with a stall.
-
-    direction: where it goes, patching or unpatching; timeout: seconds, for the
-    transition and once more for its reversal; on_stall: reverse, leave or
-    force.  Raises OSError where sysfs refuses.
-    """
-    start = time.monotonic()
-    outcome = "completed"
-    blocking: tuple[BlockingTask, ...] = ()
-    if not wait_until(lambda: ended(name), timeout):
-        blocking = tuple(sysfs.blocking_tasks(direction))
-        if on_stall == "leave":
-            outcome = "stalled"
-        elif on_stall == "force":
-            outcome = _end_stalled(name, lambda: force(name), "forced", timeout)
-        else:
-            reverse = direction == "unpatching"
-            outcome = _end_stalled(name, lambda: set_enabled(name, reverse), "reversed", timeout)
-    return TransitionResult(outcome, direction, time.monotonic() - start, blocking)
-
-
-def _end_stalled(name: str, act: Callable[[], None], outcome: str, timeout: float) -> str:
-    # Finding the blocking tasks took its time.  Had the transition ended meanwhile, our writing
-    # would not reverse it but start the opposite one.
-    if ended(name):
-        return "completed"
-    try:
-        act()
-    except OSError:
-        if ended(name):
-            return "completed"
-        raise
-    return outcome if wait_until(lambda: ended(name), timeout) else "stalled"
-
-
-def why_load_failed(error: OSError, kernel_log: Sequence[str] | None) -> str:
-    """One sentence for the errno of init_module(2), with what to do.
-
-    The kernel's log tells apart what shares an errno; its words are those of
-    kernel/livepatch/core.c, the same from Linux 5.5 to 7.3.
-    """
-    number = error.errno or 0
-    said = "the kernel said %s (%s)" % (
-        errno.errorcode.get(number, str(number)),
-        os.strerror(number),
-    )
-    for line in kernel_log or ():
-        for words, explanation in _LOG_LINES:
-            match = words.search(line)
-            if match:
-                return "%s: %s" % (said, explanation % match.groups())
-    return "%s: %s" % (said, _LOAD_ERRORS.get(number, "see kernel_log for the reason."))
-
-
-_LOG_LINES = (
-    (
-        re.compile(r"pre-patch callback failed for object '([^']+)'"),
-        "its pre_patch() callback for %s failed, and the kernel undid what was done; kernel_log "
-        "has what the livepatch said of it.",
-    ),
-    (
-        re.compile(r"Livepatch patch \((\S+)\) is not compatible"),
-        "%s is not compatible with the system states of the installed livepatches.",
-    ),
-    (
-        re.compile(r"symbol '([^']+)' not found in symbol table"),
-        "the function %s, which it patches, is not in this kernel; build it for exactly this one.",
-    ),
-    (
-        re.compile(r"unresolvable ambiguity for symbol '([^']+)'"),
-        "there are several functions %s in this kernel; it must say which by old_sympos.",
-    ),
-    (
-        re.compile(r"failed to (?:register|set) ftrace (?:handler|filter) for function '([^']+)'"),
-        "the function %s could not be hooked: kernel.ftrace_enabled is 0, or another tracer has "
-        "it; set the sysctl to 1, or end the tracing.",
-    ),
-    (
-        re.compile(r"failed to find location for function '([^']+)'"),
-        "the function %s can't be hooked, because it is notrace or no function at all; patch its "
-        "callers instead.",
-    ),
-    (
-        re.compile(r"Loading of (.*) is rejected"),
-        "the kernel takes signed modules only, and rejected this as %s; sign it with a key that "
-        "the kernel trusts.",
-    ),
-    (
-        re.compile(r"Lockdown: .*: (unsigned module loading) is restricted"),
-        "%s is forbidden by lockdown; sign it with a key that the kernel trusts.",
-    ),
-    (
-        re.compile(r"Unknown symbol (\S+)"),
-        "its module needs the symbol %s, which neither this kernel nor a loaded module has.",
-    ),
-    (
-        re.compile(r"version magic '([^']+)' should be '([^']+)'"),
-        "it is built for '%s' and this kernel is '%s'.",
-    ),
-    (
-        re.compile(r"disagrees about version of symbol (\S+)"),
-        "it was built against another version of the symbol %s; build it for exactly this kernel.",
-    ),
-)
-
-_LOAD_ERRORS = {
-    errno.EINVAL: (
-        "the livepatch is not compatible with what is installed, or its module is malformed; "
-        "kernel_log says which."
-    ),
-    errno.EBUSY: "another transition is under way; wait until it has ended.",
-    errno.ENOENT: (
-        "a symbol that the module needs, or a function that it patches, is not in this kernel; "
-        "build the livepatch for exactly this kernel."
-    ),
-    errno.ENOEXEC: (
-        "the kernel does not accept the file's format, vermagic or symbol versions; build the "
-        "livepatch for exactly this kernel."
-    ),
-    errno.EEXIST: "a module of this name is loaded already; remove it first.",
-    errno.ENOMEM: (
-        "there is not enough memory, or the module's init said so; nothing was changed."
-    ),
-    errno.EPERM: (
-        "module loading is not permitted (modules_disabled, lockdown, or not root on the host)."
-    ),
-    errno.ENODEV: "the kernel's livepatching is not initialised, or the module's init said so.",
-    getattr(errno, "ENOKEY", 126): "the kernel does not have the key that the file is signed with.",
-    getattr(errno, "EKEYREJECTED", 129): (
-        "the kernel takes signed modules only, and rejected this file's signature."
-    ),
-}
 
 
 def _write(name: str, attribute: str, value: str) -> None:

@@ -4,18 +4,16 @@
 
 """What is wrapped around a module: the compression and the appended signature.
 
-Runs on the controller, standard library only (and whatever zstd is there, for
-.ko.zst).  Everything is bounded: a file of a few bytes can claim to be gigabytes.
+Runs on the controller, standard library only, but for .ko.zst: Python reads that
+from 3.14 on, and before that the package zstandard does.  Everything is bounded: a
+file of a few bytes can claim to be gigabytes.
 """
 
 from __future__ import annotations
 
 import io
 import lzma
-import shutil
 import struct
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,7 +55,7 @@ _BMP_STRING = 0x1E
 
 
 class ContainerError(ValueError):
-    """A wrapping that can't be undone: what the file "is ...", with what to do."""
+    """A wrapping that can't be undone; a sentence that lacks its subject, and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Signature:
 
 
 def compression(data: bytes) -> str | None:
-    """xz, zst or gz by the first bytes (never by a file's name), None where it is neither."""
+    """xz, zst or gz by the first bytes, never by a file's name; None where it is none of them."""
     return next((name for magic, name in _MAGICS if data.startswith(magic)), None)
 
 
@@ -94,7 +92,7 @@ def decompress(data: bytes) -> bytes:
         image = _decompress_stream(data, name)
     if len(image) > MAX_MODULE:
         raise ContainerError(
-            "is more than %d MiB%s; no livepatch is that big"
+            "is more than %d MiB%s; no livepatch is that big."
             % (MAX_MODULE // 2**20, " uncompressed" if name else "")
         )
     return image
@@ -163,13 +161,17 @@ def _decompress_zst(data: bytes) -> bytes:
     try:
         import zstandard  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        return _zstd_command(data)
+        raise ContainerError(
+            "is compressed with zstd, which the controller's Python can't read; "
+            "pip install zstandard there."
+        ) from None
     out = io.BytesIO()
     decoder = zstandard.ZstdDecompressor(max_window_size=2**_WINDOW_LOG).decompressobj()
     at = 0
     try:
         while at < len(data) and not decoder.eof and out.tell() <= MAX_MODULE:
-            # It can't bound what it gives, so bound what it gets: a block is 4 to 2**17 bytes.
+            # zstandard can't bound what it gives, so bound what it gets: a block of 4 bytes can be
+            # 2**17 uncompressed.
             out.write(decoder.decompress(data[at : at + 1024]))
             at += 1024
     except zstandard.ZstdError as error:
@@ -181,32 +183,9 @@ def _decompress_zst(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def _zstd_command(data: bytes) -> bytes:
-    command = shutil.which("zstd")
-    if command is None:
-        raise ContainerError(
-            "is compressed with zstd, which the controller can't read; "
-            "install the zstd command or pip install zstandard there"
-        )
-    with tempfile.TemporaryFile() as stored:
-        stored.write(data)
-        stored.seek(0)
-        arguments = [command, "--decompress", "--stdout", "--quiet", "--memory=64MB"]
-        with subprocess.Popen(
-            arguments, stdin=stored, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            image = process.stdout.read(MAX_MODULE + 1) if process.stdout else b""
-            if len(image) > MAX_MODULE:
-                process.kill()
-                return image
-    if process.returncode != 0:
-        raise _damaged("zst", "zstd refuses it")
-    return image
-
-
 def _damaged(name: str, reason: str) -> ContainerError:
     return ContainerError(
-        "is damaged: its %s compression can't be undone (%s); copy or build it again"
+        "is damaged: its %s compression can't be undone (%s); copy or build it again."
         % (name, reason.rstrip("."))
     )
 
@@ -236,7 +215,7 @@ def split_signature(image: bytes) -> tuple[int, Signature | None]:
 
 def _damaged_signature() -> ContainerError:
     return ContainerError(
-        "is damaged: its signature is said to be longer than the file; copy or sign it again"
+        "is damaged: its signature is said to be longer than the file; copy or sign it again."
     )
 
 

@@ -32,7 +32,8 @@ else:
 
 # The System V ABI (gABI), chapter 4: sizes of the 64-bit structures, in bytes.
 EHDR_SIZE, SHDR_SIZE, SYM_SIZE, RELA_SIZE = 64, 64, 24, 24
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x1, 0x2, 0x4, 0x800
+POINTER = 8
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 0x1, 0x2, 0x4
 SHN_UNDEF, SHN_LORESERVE = 0, 0xFF00
 STT_OBJECT, STT_FUNC = 1, 2
 
@@ -43,18 +44,17 @@ MAX_SECTIONS = 16384
 MAX_SYMBOLS = 200_000
 MAX_RELOCATIONS = 200_000
 MAX_NOTES = 65536  # bytes, of all sections
-MAX_SEARCHED = 8 * 2**20  # bytes
 MAX_SECTION_NAME = 1024
 MAX_STRING = 512
 
 
 class ElfError(ValueError):
-    """What is wrong with the file: "is ...", with what to do about it."""
+    """What is wrong with the file; a sentence that lacks its subject, and says what to do."""
 
 
 def damaged(what: str) -> ElfError:
     """An ElfError for a file whose parts contradict each other."""
-    return ElfError("is damaged: %s; copy or build it again" % what)
+    return ElfError("is damaged: %s; copy or build it again." % what)
 
 
 @dataclass(frozen=True)
@@ -87,27 +87,27 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place in the module: the section's index, and an offset in bytes into it."""
+class Location:
+    """A byte of the module: the section's index, and the offset in bytes into it."""
 
     section: int
     offset: int
 
-    def __add__(self, offset: int) -> Place:
-        return Place(self.section, self.offset + offset)
+    def __add__(self, offset: int) -> Location:
+        return Location(self.section, self.offset + offset)
 
 
 @dataclass(frozen=True)
 class Relocation:
     """What a relocation refers to.
 
-    type: its number in the machine's ABI; target: the symbol's place plus the
-    addend, None where it has none in the module; symbol: its name there, the
-    empty string for a symbol of the module.
+    type: its number in the machine's ABI; target: the symbol's location plus the
+    addend, None for a symbol outside of the module; symbol: the name of that one,
+    empty for a symbol of the module.
     """
 
     type: int
-    target: Place | None
+    target: Location | None
     symbol: str
 
 
@@ -124,7 +124,7 @@ class Elf:
         if PYELFTOOLS_IMPORT_ERROR is not None:
             raise ElfError(
                 "can't be read: pyelftools is required on the controller; "
-                "pip install pyelftools there"
+                "pip install pyelftools there."
             )
         self._data = data
         self._size = size
@@ -145,7 +145,7 @@ class Elf:
                 self._tables.setdefault(section.info, []).append(section)
         self._symtab = next((s for s in self.sections if s.type == "SHT_SYMTAB"), None)
         if self._symtab and self._symtab.size > MAX_SYMBOLS * SYM_SIZE:
-            raise ElfError("has more than %d symbols; no livepatch has" % MAX_SYMBOLS)
+            raise ElfError("has more than %d symbols; no livepatch has." % MAX_SYMBOLS)
         self._relocations: dict[int, dict[int, tuple[int, int]]] = {}
         self._relocation_count = 0
         self._sorted: dict[int, list[int]] = {}
@@ -155,7 +155,7 @@ class Elf:
         ident = self._data[:16]
         if not ident.startswith(b"\x7fELF"):
             raise ElfError(
-                "is not an ELF file; give a livepatch module (.ko, .ko.xz, .ko.zst or .ko.gz)"
+                "is not an ELF file; give a livepatch module (.ko, .ko.xz, .ko.zst or .ko.gz)."
             )
         if self._size < EHDR_SIZE:
             raise damaged("it ends within its ELF header")
@@ -163,7 +163,7 @@ class Elf:
         if elfclass == 1:
             raise ElfError(
                 "is a 32-bit ELF file, and livepatching exists on 64-bit kernels only; "
-                "build it for the board's kernel"
+                "build it for the board's kernel."
             )
         if elfclass != 2 or encoding not in (1, 2):
             raise damaged("its ELF header has an unknown class or byte order")
@@ -188,13 +188,13 @@ class Elf:
         if self._elf["e_type"] != "ET_REL":
             raise ElfError(
                 "is an ELF file but not a kernel module (%s instead of ET_REL); "
-                "give a livepatch module (.ko)" % self._elf["e_type"]
+                "give a livepatch module (.ko)." % self._elf["e_type"]
             )
         machine = machines.get((self._elf["e_machine"], self._elf.little_endian))
         if machine is None:
             raise ElfError(
                 "is for a machine without livepatching (%s, %s-endian); "
-                "build it for the board's machine"
+                "build it for the board's machine."
                 % (self._elf["e_machine"], "little" if self._elf.little_endian else "big")
             )
         return machine
@@ -205,7 +205,7 @@ class Elf:
         if elf["e_shentsize"] != SHDR_SIZE or not 0 < strings < count:
             raise damaged("its ELF header describes no sections")
         if count > MAX_SECTIONS:
-            raise ElfError("has %d sections; no livepatch has that many" % count)
+            raise ElfError("has %d sections; no livepatch has that many." % count)
         if not EHDR_SIZE <= start <= self._size - count * SHDR_SIZE:
             raise damaged("its section headers lie beyond its end")
         headers = [
@@ -262,87 +262,87 @@ class Elf:
             return b""
         return self._data[section.offset : section.offset + section.size]
 
-    def unsigned(self, place: Place, size: int = 8) -> int:
-        """The unsigned number of 1, 4 or 8 bytes at a place, relocations left out."""
-        section = self.sections[place.section]
-        if not 0 <= place.offset <= section.size - size:
+    def unsigned(self, location: Location, size: int = 8) -> int:
+        """The unsigned number of 1, 4 or 8 bytes at a location, relocations left out."""
+        section = self.sections[location.section]
+        if not 0 <= location.offset <= section.size - size:
             raise damaged("data is missing at the end of section %s" % section.name)
         if section.nobits:
             return 0
         if size == 1:
-            return self._data[section.offset + place.offset]
+            return self._data[section.offset + location.offset]
         form = self._long if size == 8 else self._int
-        number: int = form.unpack_from(self._data, section.offset + place.offset)[0]
+        number: int = form.unpack_from(self._data, section.offset + location.offset)[0]
         return number
 
-    def string(self, place: Place) -> str:
-        """The NUL-terminated printable ASCII at a place, at most MAX_STRING characters."""
-        section = self.sections[place.section]
-        if section.nobits or not 0 <= place.offset < section.size:
+    def string(self, location: Location) -> str:
+        """The NUL-terminated printable ASCII at a location, at most MAX_STRING characters."""
+        section = self.sections[location.section]
+        if section.nobits or not 0 <= location.offset < section.size:
             raise damaged("a name lies outside of section %s" % section.name)
-        start = section.offset + place.offset
+        start = section.offset + location.offset
         return self._text(start, section.offset + section.size, MAX_STRING, "name")
 
-    def relocated(self, place: Place) -> bool:
-        """Whether a relocation changes the place's content when the module is loaded."""
-        return place.offset in self._relocations_of(place.section)
+    def relocated(self, location: Location) -> bool:
+        """Whether a relocation changes the location's content when the module is loaded."""
+        return location.offset in self._relocations_of(location.section)
 
     def relocated_offsets(self, section: int) -> KeysView[int]:
         """The offsets of a section at which a relocation changes something."""
         return self._relocations_of(section).keys()
 
-    def null(self, place: Place) -> bool:
-        """Whether the 64-bit word at a place is zero when the module is loaded."""
-        return not self.relocated(place) and self.unsigned(place) == 0
+    def null(self, location: Location) -> bool:
+        """Whether the 64-bit word at a location is zero when the module is loaded."""
+        return not self.relocated(location) and self.unsigned(location) == 0
 
-    def pointer(self, place: Place) -> Place | None:
-        """Where the pointer at a place points inside the module.
+    def pointer(self, location: Location) -> Location | None:
+        """Where the pointer at a location points inside the module.
 
         None where there is no pointer, or where it points outside of the module
         (an undefined symbol).
         """
-        relocation = self._relocations_of(place.section).get(place.offset)
+        relocation = self._relocations_of(location.section).get(location.offset)
         if relocation is None:
             return None
         info, addend = relocation
         if info & 0xFFFFFFFF != self._abs64:
             return None
-        return self._symbol_place(info >> 32, addend)
+        return self._symbol_location(info >> 32, addend)
 
-    def relocation(self, place: Place) -> Relocation | None:
-        """The relocation of a place, of any type, None where there is none."""
-        found = self._relocations_of(place.section).get(place.offset)
+    def relocation(self, location: Location) -> Relocation | None:
+        """The relocation of a location, of any type, None where there is none."""
+        found = self._relocations_of(location.section).get(location.offset)
         if found is None:
             return None
         info, addend = found
-        target = self._symbol_place(info >> 32, addend)
+        target = self._symbol_location(info >> 32, addend)
         name = self._symbol_name(info >> 32) if target is None else ""
         return Relocation(info & 0xFFFFFFFF, target, name)
 
-    def pointers(self, start: Place, end: int) -> Iterator[tuple[int, Place]]:
-        """Every offset from a place up to `end` with a pointer into the module, and its target."""
+    def pointers(self, start: Location, end: int) -> Iterator[tuple[int, Location]]:
+        """Every offset from a location to `end` with a pointer into the module, and its target."""
         relocations = self._relocations_of(start.section)
         offsets = self._sorted.setdefault(start.section, [])
         if len(offsets) != len(relocations):
             offsets[:] = sorted(relocations)
         first = bisect.bisect_left(offsets, start.offset)
         for offset in offsets[first : bisect.bisect_left(offsets, end)]:
-            target = self.pointer(Place(start.section, offset))
+            target = self.pointer(Location(start.section, offset))
             if target is not None:
                 yield offset, target
 
-    def object_size(self, place: Place) -> int | None:
-        """The size in bytes of the data symbol that starts at a place, None without one.
+    def object_size(self, location: Location) -> int | None:
+        """The size in bytes of the data symbol that starts at a location, None without one.
 
         Modules without local symbols (strip --strip-unneeded) have none for
         static variables.
         """
-        return self._object_sizes.get(place)
+        return self._object_sizes.get(location)
 
     @cached_property
-    def _object_sizes(self) -> dict[Place, int]:
+    def _object_sizes(self) -> dict[Location, int]:
         return {
-            Place(shndx, value): length
+            Location(shndx, value): length
             for _name, info, shndx, value, length in self._symbols()
             if info & 0xF == STT_OBJECT and length and 0 < shndx < len(self.sections)
         }
@@ -374,35 +374,36 @@ class Elf:
             if name and (shndx == SHN_UNDEF or shndx >= SHN_LORESERVE)
         )
 
-    def end_of(self, place: Place) -> int:
-        """Where the variable at a place ends at the latest: an offset into its section.
+    def end_of(self, location: Location) -> int:
+        """The offset in its section at which the variable at a location ends at the latest."""
+        return self.variable(location)[1]
 
-        That is where the next one starts that has a symbol or that a pointer in
-        data points to, else the section's end.
+    def variable(self, location: Location) -> tuple[int, int]:
+        """The offsets in its section at which the variable at a location starts and ends.
+
+        A variable is taken to start where a symbol of data is or a pointer in data
+        points to, and to end where the next one starts, else with the section.
         """
-        return self.variable(place)[1]
-
-    def variable(self, place: Place) -> tuple[int, int]:
-        """Between which offsets of its section the variable lies that a place is in, at most.
-
-        Where a variable starts is as for end_of.
-        """
-        starts = self._starts.get(place.section)
+        starts = self._starts.get(location.section)
         if starts is None:
-            found = {other.offset for other in self._object_sizes if other.section == place.section}
+            found = {
+                other.offset for other in self._object_sizes if other.section == location.section
+            }
             for section in self.sections:
                 if section.flags & SHF_WRITE and not section.executable:
                     found.update(
                         target.offset
-                        for _offset, target in self.pointers(Place(section.index, 0), section.size)
-                        if target.section == place.section
+                        for _offset, target in self.pointers(
+                            Location(section.index, 0), section.size
+                        )
+                        if target.section == location.section
                     )
-            found.add(self.sections[place.section].size)
-            starts = self._starts[place.section] = sorted(found)
-        after = bisect.bisect_right(starts, place.offset)
+            found.add(self.sections[location.section].size)
+            starts = self._starts[location.section] = sorted(found)
+        after = bisect.bisect_right(starts, location.offset)
         return (
             starts[after - 1] if after else 0,
-            starts[after] if after < len(starts) else place.offset,
+            starts[after] if after < len(starts) else location.offset,
         )
 
     def notes(self) -> Iterator[tuple[bytes, int, bytes]]:
@@ -424,30 +425,6 @@ class Elf:
                 )
                 offset = desc + (descsz + 3 & ~3)
 
-    def find_relocations(
-        self, section: Section, offset: int | None = None, addend: int | None = None
-    ) -> Iterator[tuple[int, int]]:
-        """Offset and addend of the relocations with one of these, without unpacking the rest."""
-        wanted = (
-            self._long.pack(offset)
-            if offset is not None
-            else struct.pack(self.order + "q", addend or 0)
-        )
-        column = 0 if offset is not None else 16
-        for table in self._tables.get(section.index, ()):
-            if table.size > MAX_SEARCHED:
-                continue
-            end = table.offset + table.size // RELA_SIZE * RELA_SIZE
-            at = self._data.find(wanted, table.offset, end)
-            while at >= 0:
-                row = at - (at - table.offset) % RELA_SIZE
-                if at == row + column:
-                    found = self._rela.unpack_from(self._data, row)
-                    yield found[0], found[2]
-                # The next row whose column can hold it.
-                row += RELA_SIZE if at >= row + column else 0
-                at = self._data.find(wanted, row + column, end)
-
     def _relocations_of(self, index: int) -> dict[int, tuple[int, int]]:
         """r_info and r_addend by r_offset, of one section."""
         found = self._relocations.get(index)
@@ -458,7 +435,7 @@ class Elf:
                 self._relocation_count += count
                 if self._relocation_count > MAX_RELOCATIONS:
                     raise ElfError(
-                        "has more than %d relocations of data; no livepatch has" % MAX_RELOCATIONS
+                        "has more than %d relocations of data; no livepatch has." % MAX_RELOCATIONS
                     )
                 view = memoryview(self._data)[table.offset : table.offset + count * RELA_SIZE]
                 for offset, info, addend in self._rela.iter_unpack(view):
@@ -477,14 +454,14 @@ class Elf:
         end = strings.offset + strings.size
         return self._text(strings.offset + name, end, MAX_STRING, "symbol's name")
 
-    def _symbol_place(self, index: int, addend: int) -> Place | None:
+    def _symbol_location(self, index: int, addend: int) -> Location | None:
         symtab = self._symtab
         if symtab is None or index >= symtab.size // SYM_SIZE:
-            raise damaged("a relocation names symbol %d, which it has not" % index)
+            raise damaged("a relocation names symbol %d, which it does not have" % index)
         fields = self._sym.unpack_from(self._data, symtab.offset + index * SYM_SIZE)
         shndx, value = fields[3], fields[4]
         if shndx == SHN_UNDEF or shndx >= SHN_LORESERVE:
             return None
         if shndx >= len(self.sections):
-            raise damaged("symbol %d is in section %d, which it has not" % (index, shndx))
-        return Place(shndx, value + addend)
+            raise damaged("symbol %d is in section %d, which it does not have" % (index, shndx))
+        return Location(shndx, value + addend)

@@ -22,29 +22,36 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+from ansible_collections.orangepi.livepatch.plugins.module_utils.klp_layout import (
+    KLP_PATCH_OBJS,
+    KLP_PATCH_SIZE,
+    KLP_PATCH_STATES,
+    KLP_STATE_SIZE,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import (
     CALLBACKS,
     LivepatchFile,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code import (
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code import arm64, x86_64
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code.follow import (
     Code,
     Reached,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code.instruction import (
     plain_name,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.declaration import (
+    ObjectDeclaration,
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.elf import (
     THIS_MODULE,
     Elf,
     ElfError,
-    Place,
+    Location,
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
-    KLP_PATCH_OBJS,
-    KLP_PATCH_SIZE,
-    KLP_PATCH_STATES,
-    KLP_STATE_SIZE,
     Module,
-    ObjectDeclaration,
     read_module,
 )
 
@@ -54,6 +61,9 @@ API = "1. Livepatch system state API"
 USAGE = "4. Expected usage"
 
 GET_STATE, GET_PREV_STATE = "klp_get_state", "klp_get_prev_state"
+
+# The code of any other machine can't be followed.
+STEPS = {"x86_64": x86_64.step, "aarch64": arm64.step, "aarch64_be": arm64.step}
 
 # The callback that undoes what another did ("typically does symmetric operations").
 SYMMETRIC = {"pre_patch": "post_unpatch", "post_patch": "pre_unpatch"}
@@ -79,7 +89,7 @@ class Finding:
 def read_with_findings(path: str | Path) -> tuple[LivepatchFile, tuple[Finding, ...]]:
     """A livepatch file, and what its author should look at.  Raises LivepatchFileError."""
     module = read_module(path)
-    return module.file, find(module)
+    return module.file, module_findings(module)
 
 
 def findings_to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -87,7 +97,7 @@ def findings_to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in findings]
 
 
-def find(module: Module) -> tuple[Finding, ...]:
+def module_findings(module: Module) -> tuple[Finding, ...]:
     """The findings of a livepatch, the gravest first."""
     found: list[Finding] = []
     for look in (_of_the_array, _of_the_callbacks):
@@ -173,7 +183,7 @@ def _of_the_callbacks(module: Module) -> Iterator[Finding]:
 
 def _callbacks(
     module: Module,
-    patch: Place,
+    patch: Location,
     states: Sequence[SystemState],
     objects: Sequence[ObjectDeclaration],
 ) -> list[_Callback]:
@@ -190,17 +200,17 @@ def _callbacks(
     def calls(reach: Reached, name: str) -> bool:
         return reach.everything or name in reach.symbols or foreign and bool(reach.symbols)
 
-    def kept(name: str) -> set[Place]:
+    def kept(name: str) -> set[Location]:
         """The variables in which a callback, or init, keeps what it got by that function."""
         found = set()
         for reach in [*reached.values(), *map(code.reached, _entries(module))]:
-            for callee, place in reach.kept:
+            for callee, variable in reach.kept:
                 if (
                     callee == name
-                    or isinstance(callee, Place)
+                    or isinstance(callee, Location)
                     and calls(code.reached(callee), name)
                 ):
-                    found.add(place)
+                    found.add(variable)
         return found
 
     kept_own, kept_previous = kept(GET_STATE), kept(GET_PREV_STATE)
@@ -209,9 +219,9 @@ def _callbacks(
         for callback in declared.callbacks:
             reach = reached[callback.code]
             in_array = array is not None and any(
-                place.section == array.section
-                and 0 <= place.offset - array.offset < KLP_STATE_SIZE * (len(states) + 1)
-                for place in reach.data
+                location.section == array.section
+                and 0 <= location.offset - array.offset < KLP_STATE_SIZE * (len(states) + 1)
+                for location in reach.data
             )
             found.append(
                 _Callback(
@@ -228,25 +238,25 @@ def _callbacks(
     return found
 
 
-def _code(module: Module, patch: Place) -> Code:
+def _code(module: Module, patch: Location) -> Code:
     """The module's code, where passing the klp_patch on is not calling all its callbacks."""
     ignored = [(patch, patch.offset + KLP_PATCH_SIZE)]
     objs = module.elf.pointer(patch + KLP_PATCH_OBJS)
     if objs is not None:
         ignored.append((objs, module.elf.end_of(objs)))
-    return Code(module.elf, ignored, keep=(GET_STATE, GET_PREV_STATE))
+    return Code(module.elf, STEPS.get(module.elf.arch), ignored, keep=(GET_STATE, GET_PREV_STATE))
 
 
-def _entries(module: Module) -> list[Place]:
+def _entries(module: Module) -> list[Location]:
     """The module's init and exit functions."""
     section = module.elf.required_section(THIS_MODULE)
-    return [target for _at, target in module.elf.pointers(Place(section.index, 0), section.size)]
+    return [target for _at, target in module.elf.pointers(Location(section.index, 0), section.size)]
 
 
-def _new_functions(module: Module, patch: Place) -> list[Place]:
+def _new_functions(module: Module, patch: Location) -> list[Location]:
     """The newly used code: what the klp_funcs point to."""
     elf = module.elf
-    found: list[Place] = []
+    found: list[Location] = []
     objs = elf.pointer(patch + KLP_PATCH_OBJS)
     if objs is not None:
         for _at, funcs in list(elf.pointers(objs, elf.end_of(objs))):
@@ -274,7 +284,7 @@ def _concerned(callbacks: Sequence[_Callback]) -> list[_Callback]:
     return [c for c in callbacks if c.object in objects or not objects]
 
 
-def _without_callbacks(module: Module, patch: Place, states: Sequence[SystemState]) -> Finding:
+def _without_callbacks(module: Module, patch: Location, states: Sequence[SystemState]) -> Finding:
     """Section 4: "System states are usually modified by livepatch callbacks."
 
     Section 1 lets the newly used code modify them, too, so that it is a note

@@ -2,10 +2,12 @@
 /*
  * A non-cumulative livepatch with a state of its own: state 7, version 1, is
  * the minimum console loglevel.  It stacks on any livepatch, and a cumulative
- * one that does not know state 7 is refused over it.
+ * one that does not know state 7 is refused over it.  A reader of /proc/version
+ * can be made to sleep in it, so that it can't be disabled meanwhile.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/delay.h>
 #include <linux/kernel.h>
 #include <linux/livepatch.h>
 #include <linux/module.h>
@@ -13,8 +15,15 @@
 
 #include "printk_states.h"
 
+static unsigned int show_seconds;
+module_param(show_seconds, uint, 0644);
+MODULE_PARM_DESC(show_seconds, "how long showing the version takes");
+
 static int livepatch_version_proc_show(struct seq_file *m, void *v)
 {
+	if (show_seconds)
+		ssleep(show_seconds);
+
 	seq_puts(m, KBUILD_MODNAME ": this has been live patched\n");
 	return 0;
 }

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    Board,
-    LivepatchFile,
-)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Board, LivepatchFile
 
 RELEASE = "6.1.0-56-amd64"
 

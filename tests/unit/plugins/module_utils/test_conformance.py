@@ -16,22 +16,24 @@ import pytest
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance import (
     CLEANED_UP,
-    DONE,
     FAILED,
-    MISSED,
     MODIFIED,
     NOT_APPLICABLE,
     PASSED,
-    REFUSED,
     REPLACEMENT_REVERSED,
     RESTORED,
     REVERSED,
-    STALLED,
     TAKEN_OVER,
+    judge,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.conformance_evidence import (
+    DONE,
+    MISSED,
+    REFUSED,
+    STALLED,
+    Observation,
     Observations,
     Reading,
-    Step,
-    judge,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Function,
@@ -65,16 +67,16 @@ RUNS_NEWER = reading(WITH_NEWER, installed(NEWER, "cc", "dd"))
 HAS_REPLACED = reading(WITH_NEWER, installed(NEWER, "aa", "bb"), modules=("fixes_2", "fixes_1"))
 
 GOOD = Observations(
-    enabled=Step("enable", DONE, NOTHING, RUNS_NEWER),
-    disabled=Step("disable", DONE, RUNS_NEWER, NOTHING),
-    reversed=Step("reverse", DONE, NOTHING, NOTHING),
-    load_failed=Step("fail", DONE, NOTHING, NOTHING, log=FAILED_LATE),
-    older_enabled=Step("enable", DONE, NOTHING, RUNS_OLDER),
-    replaced=Step("replace", DONE, RUNS_OLDER, HAS_REPLACED),
-    replacement_disabled=Step("disable", DONE, HAS_REPLACED, NOTHING),
-    older_again=Step("enable", DONE, NOTHING, RUNS_OLDER),
-    replacement_reversed=Step("reverse", DONE, RUNS_OLDER, RUNS_OLDER),
-    older_disabled=Step("disable", DONE, RUNS_OLDER, NOTHING),
+    enabled=Observation("enable", DONE, NOTHING, RUNS_NEWER),
+    disabled=Observation("disable", DONE, RUNS_NEWER, NOTHING),
+    reversed=Observation("reverse", DONE, NOTHING, NOTHING),
+    load_failed=Observation("fail", DONE, NOTHING, NOTHING, log=FAILED_LATE),
+    older_enabled=Observation("enable", DONE, NOTHING, RUNS_OLDER),
+    replaced=Observation("replace", DONE, RUNS_OLDER, HAS_REPLACED),
+    replacement_disabled=Observation("disable", DONE, HAS_REPLACED, NOTHING),
+    older_again=Observation("enable", DONE, NOTHING, RUNS_OLDER),
+    replacement_reversed=Observation("reverse", DONE, RUNS_OLDER, RUNS_OLDER),
+    older_disabled=Observation("disable", DONE, RUNS_OLDER, NOTHING),
 )
 
 
@@ -82,9 +84,9 @@ def outcomes(seen, newer=NEWER, older=OLDER):
     return {row.scenario: row.outcome for row in judge(newer, older, seen)}
 
 
-def but(**steps):
-    """The good observations, but for some steps' fields."""
-    changed = {name: replace(getattr(GOOD, name), **fields) for name, fields in steps.items()}
+def but(**changes):
+    """The good observations, but for some fields of some."""
+    changed = {name: replace(getattr(GOOD, name), **fields) for name, fields in changes.items()}
     return replace(GOOD, **changed)
 
 
@@ -93,11 +95,11 @@ def row(scenario, seen, newer=NEWER, older=OLDER):
 
 
 def without_probes(seen):
-    def forget(step):
-        before, after = (replace(r, probes=()) for r in (step.before, step.after))
-        return replace(step, before=before, after=after)
+    def forget(observed):
+        before, after = (replace(r, probes=()) for r in (observed.before, observed.after))
+        return replace(observed, before=before, after=after)
 
-    return Observations(**{name: forget(step) for name, step in vars(seen).items()})
+    return Observations(**{name: forget(observed) for name, observed in vars(seen).items()})
 
 
 def test_the_rows_are_the_scenarios_in_the_documents_order():
@@ -116,7 +118,7 @@ def test_a_livepatch_that_does_all_of_it_passes_all_of_it():
 
 
 @pytest.mark.parametrize(
-    ("scenario", "steps", "reason"),
+    ("scenario", "changes", "reason"),
     [
         pytest.param(
             MODIFIED,
@@ -211,8 +213,8 @@ def test_a_livepatch_that_does_all_of_it_passes_all_of_it():
         ),
     ],
 )
-def test_a_scenario_that_is_broken_fails_alone_and_says_why(scenario, steps, reason):
-    seen = but(**steps)
+def test_a_scenario_that_is_broken_fails_alone_and_says_why(scenario, changes, reason):
+    seen = but(**changes)
     assert [name for name, outcome in outcomes(seen).items() if outcome == FAILED] == [scenario]
     assert reason in row(scenario, seen).reason
 
@@ -253,9 +255,9 @@ def test_a_state_that_is_modified_only_while_replacing_is_not_modified():
 
     nothing, older = two("0", "0"), two("1", "0", *RUNS_OLDER.patches)
     seen = Observations(
-        enabled=Step("enable", DONE, nothing, two("0", "2", *RUNS_NEWER.patches)),
-        older_enabled=Step("enable", DONE, nothing, older),
-        replaced=Step("replace", DONE, older, two("1", "2", *HAS_REPLACED.patches)),
+        enabled=Observation("enable", DONE, nothing, two("0", "2", *RUNS_NEWER.patches)),
+        older_enabled=Observation("enable", DONE, nothing, older),
+        replaced=Observation("replace", DONE, older, two("1", "2", *HAS_REPLACED.patches)),
     )
     assert "first shows the same output as before" in row(MODIFIED, seen).reason
     assert row(MODIFIED, seen).outcome == FAILED
@@ -263,15 +265,17 @@ def test_a_state_that_is_modified_only_while_replacing_is_not_modified():
 
 
 @pytest.mark.parametrize(
-    ("step", "scenario", "name"),
+    ("observed", "scenario", "name"),
     [
         ({"enabled": {"outcome": STALLED, "reason": "blocked."}}, MODIFIED, "fixes_2"),
         ({"replaced": {"outcome": STALLED, "reason": "blocked."}}, TAKEN_OVER, "fixes_2"),
         ({"older_enabled": {"outcome": REFUSED, "reason": "blocked."}}, TAKEN_OVER, "fixes_1"),
     ],
 )
-def test_what_the_livepatch_is_not_to_blame_for_has_neither_passed_nor_failed(step, scenario, name):
-    found = row(scenario, but(**step))
+def test_what_the_livepatch_is_not_to_blame_for_has_neither_passed_nor_failed(
+    observed, scenario, name
+):
+    found = row(scenario, but(**observed))
     assert (found.outcome, found.reason) == (
         NOT_APPLICABLE,
         "%s could not be enabled: blocked." % name,
@@ -408,7 +412,9 @@ def test_what_is_restored_one_way_only_says_so():
 )
 def test_one_that_cannot_be_enabled_is_judged_by_what_its_own_error_leaves(printk, log, outcome):
     seen = Observations(
-        enabled=Step("enable", REFUSED, NOTHING, reading(printk), "the kernel said ENOMEM.", log)
+        enabled=Observation(
+            "enable", REFUSED, NOTHING, reading(printk), "the kernel said ENOMEM.", log
+        )
     )
     found = outcomes(seen)
     assert (found.pop(MODIFIED), found.pop(CLEANED_UP)) == (FAILED, outcome)
@@ -416,8 +422,8 @@ def test_one_that_cannot_be_enabled_is_judged_by_what_its_own_error_leaves(print
 
 
 def test_the_evidence_is_what_a_kernel_person_looks_at():
-    step = replace(GOOD.replaced, what="enable fixes_2", log=("livepatch: done",))
-    assert row(TAKEN_OVER, replace(GOOD, older_enabled=None, replaced=step)).evidence == (
+    observed = replace(GOOD.replaced, what="enable fixes_2", log=("livepatch: done",))
+    assert row(TAKEN_OVER, replace(GOOD, older_enabled=None, replaced=observed)).evidence == (
         "enable fixes_2: done",
         "  probe printk: 8 4 1 7 -> 9 4 1 6",
         "  list before (kernel): fixes_1 states 1 v1 data aa",
@@ -432,7 +438,7 @@ def test_of_a_long_output_the_evidence_has_what_changed():
     before, after = (
         replace(NOTHING, probes=(("sysctl", "a = 1\nb = %d\nc = 3" % b),)) for b in (2, 5)
     )
-    seen = replace(GOOD, reversed=Step("reverse", DONE, before, after))
+    seen = replace(GOOD, reversed=Observation("reverse", DONE, before, after))
     assert [line for line in row(REVERSED, seen).evidence if "probe" in line] == [
         "  probe sysctl: @@ -2 +2 @@",
         "  probe sysctl: -b = 2",

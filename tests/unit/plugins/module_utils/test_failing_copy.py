@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.failing_copy import (
     SYMBOL,
-    LateError,
+    FailingCopy,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Function
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
-    find_late_error,
+    find_failing_copy,
     inspect,
 )
 from ansible_collections.orangepi.livepatch.tests.unit.livepatch_sources.build import (
@@ -34,16 +34,16 @@ def test_one_function_of_vmlinux_is_renamed_and_nothing_else(
 ) -> None:
     image = builder.module(source, machine=machine).read_bytes()
     original = inspect(image, "file").livepatch
-    error = find_late_error(image, "file")
-    assert error is not None
-    changed = error.apply(image)
+    copy = find_failing_copy(image, "file")
+    assert copy is not None
+    changed = copy.apply(image)
     assert changed is not None
     assert len(changed) == len(image)
     renamed = tuple(
         dataclasses.replace(
             found,
             functions=tuple(
-                Function(SYMBOL, function.position) if function.name == error.function else function
+                Function(SYMBOL, function.position) if function.name == copy.function else function
                 for function in found.functions
             ),
         )
@@ -55,16 +55,16 @@ def test_one_function_of_vmlinux_is_renamed_and_nothing_else(
 
 def test_a_function_with_a_shorter_name_is_passed_over(builder: Builder) -> None:
     image = builder.module("objects.c").read_bytes()
-    error = find_late_error(image, "file")
-    assert error is None
+    copy = find_failing_copy(image, "file")
+    assert copy is None
 
 
 def test_a_signature_which_would_not_fit_is_left_out(builder: Builder) -> None:
     image = builder.module("fixes_2.c").read_bytes()
-    error = find_late_error(image, "file")
-    assert error is not None
+    copy = find_failing_copy(image, "file")
+    assert copy is not None
     signed = image + b"signature"
-    assert error.apply(signed) == error.apply(image)
+    assert copy.apply(signed) == copy.apply(image)
 
 
 @given(
@@ -76,7 +76,7 @@ def test_a_signature_which_would_not_fit_is_left_out(builder: Builder) -> None:
 def test_only_a_name_that_is_there_is_ever_replaced(
     offset: int, function: str, size: int, image: bytes
 ) -> None:
-    changed = LateError(offset, function, size).apply(image)
+    changed = FailingCopy(offset, function, size).apply(image)
     if changed is not None:
         assert image[offset:].startswith(function.encode() + b"\0")
         assert len(changed) == size <= len(image)

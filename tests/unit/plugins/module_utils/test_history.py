@@ -6,28 +6,21 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
-    BootStore,
-)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import (
     MAX_STACKS,
     Build,
+    builds,
     history_from_json,
     history_to_json,
     previous,
-    read_history,
     record,
-    remember_stack,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import ShapeError
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
-from ansible_collections.orangepi.livepatch.tests.unit.plugins.boards import a_board
 
 
 def livepatches(names):
@@ -120,50 +113,29 @@ def test_only_the_latest_are_kept():
     assert names(past)[-1] == chr(0x100 + MAX_STACKS + 4)
 
 
-class Store:
-    """Values as JSON, in memory."""
-
-    def __init__(self, **values):
-        self.values = values
-
-    def read(self, name):
-        return self.values.get(name)
-
-    def put(self, name, value):
-        self.values[name] = json.loads(json.dumps(value))
+def went(past, found, left, goal):
+    """The history after a run that should have left the goal."""
+    params = dict.fromkeys(left, "")
+    return record(past, livepatches(found), livepatches(left), params, builds(livepatches(goal)))
 
 
-def test_the_store_keeps_it():
-    store = Store()
-    remember_stack(store, a_board(livepatches("")), a_board(livepatches("a")), {"a": ""})
-    remember_stack(store, a_board(livepatches("a")), a_board(livepatches("ab")), {"b": ""})
-    assert names(read_history(store)) == ["a", "ab"]
-
-
-def a_way(past, goal, *stacks):
-    """The history after runs that together go back to a goal, each finding what the last left."""
-    for found, left in zip(stacks, stacks[1:]):
-        params = dict.fromkeys(left, "")
-        past = record(past, livepatches(found), livepatches(left), params, stack(goal))
-    return past
-
-
-def stack(names):
-    return tuple(Build(p.name, p.build_id, p.srcversion) for p in livepatches(names))
-
-
-@pytest.mark.parametrize("way", [("d", "", "bc"), ("d", "b", "bc"), ("d", "db", "dbc", "bc")])
-def test_a_way_back_of_several_runs_leaves_no_trace_but_its_goal(way):
-    assert names(a_way(runs("a", "bc", "d"), "bc", *way)) == ["a", "bc"]
+def test_a_way_back_leaves_no_trace_but_its_goal():
+    assert names(went(runs("a", "bc", "d"), "d", "bc", "bc")) == ["a", "bc"]
 
 
 @pytest.mark.parametrize("stopped", ["", "b", "db"])
 def test_whoever_stops_on_a_way_back_goes_on_to_its_goal(stopped):
-    assert back(a_way(runs("a", "bc", "d"), "bc", "d", stopped), stopped) == "bc"
+    assert back(went(runs("a", "bc", "d"), "d", stopped, "bc"), stopped) == "bc"
 
 
 def test_whoever_stops_on_the_way_to_none_goes_on_to_none():
-    assert back(a_way(runs("a", "ab"), "", "ab", "a"), "a") == ""
+    assert back(went(runs("a", "ab"), "ab", "a", ""), "a") == ""
+
+
+def test_whoever_stops_on_the_way_to_something_new_goes_back_to_what_was_there():
+    past = went(runs("a", "b"), "b", "x", "xy")
+    assert names(past) == ["a", "b", "x"]
+    assert back(past, "x") == "b"
 
 
 def test_it_survives_json_with_its_parameters():
@@ -190,17 +162,6 @@ def test_it_survives_json_with_its_parameters():
 def test_what_is_not_a_history_is_refused(value):
     with pytest.raises(ShapeError):
         history_from_json(value)
-
-
-def test_what_cannot_be_read_on_the_board_is_not_an_empty_history():
-    assert read_history(Store()) == ()
-    assert read_history(Store(history=[["a"]])) is None
-
-
-def test_where_nothing_can_be_kept_the_history_is_unknown(tmp_path):
-    store = BootStore(str(tmp_path / "missing" / "store"))
-    assert read_history(store) is None
-    remember_stack(store, a_board(), a_board(livepatches("a")), {})
 
 
 def test_a_build_is_the_same_whatever_its_parameters():

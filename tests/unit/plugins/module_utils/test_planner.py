@@ -18,11 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.gate import gate
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Transition
 from ansible_collections.orangepi.livepatch.plugins.module_utils.planner import (
     NoWayError,
-    Step,
-    after_step,
+    Wanted,
+    decide,
     shortest_way,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.stack import (
+    LOAD,
+    Step,
+    after,
+    after_all,
+    spell,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Livepatch,
@@ -111,7 +119,7 @@ def test_every_way_is_legal_and_the_shortest_and_none_is_missed(data):
         return
     stack = installed
     for step in way:
-        predicted = after_step(step, [real(patch) for patch in stack])
+        predicted = after(step, [real(patch) for patch in stack])
         if step.action == "disable":
             assert builds[step.patch] in stack
             stack = disable(stack, step.patch.name)
@@ -135,9 +143,9 @@ def test_the_gate_with_allow_downgrade_takes_the_shortest_legal_way_to_its_candi
     steps = gate(a_file(real(candidate)), board, allow_downgrade=True).steps
     stack = installed
     for step in steps:
-        action, _space, name = step.partition(" ")
-        assert action == "load" or name in [patch.name for patch in stack]
-        stack = load(stack, candidate) if action == "load" else disable(stack, name)
+        name = step.patch.name
+        assert step.action == LOAD or name in [patch.name for patch in stack]
+        stack = load(stack, candidate) if step.action == LOAD else disable(stack, name)
         assert stack is not None
     assert stack[-1] == candidate
     assert len(steps) == fewest_steps(installed, [candidate], lambda stack: candidate in stack)
@@ -204,3 +212,131 @@ def test_nothing_has_to_be_known_to_disable():
 def test_where_there_is_no_way_it_says_why(installed, wanted, reason):
     with pytest.raises(NoWayError, match=reason):
         shortest_way(installed, wanted)
+
+
+def want(*stack):
+    return [Wanted(patch, a_file(patch)) for patch in stack]
+
+
+def decided(installed, wanted, **options):
+    return decide(want(*wanted), a_board(installed), **options)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_what_is_decided_over_a_stack_is_legal_and_leads_there(data):
+    pool = data.draw(patches())
+    installed = [real(patch) for patch in stack_of(data.draw(orders_of(pool, 6)))]
+    wanted = [real(patch) for patch in stack_of(data.draw(orders_of(pool, 3)))]
+    decision = decided(installed, wanted, allow_downgrade=True)
+    assert decision.allowed
+    left = after_all(decision.steps, installed)
+    assert [patch.name for patch in left] == [patch.name for patch in wanted]
+    changes = [step for step in decision.steps if step.action != "remove"]
+    assert words(changes) == words(shortest_way(installed, wanted))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_for_one_cumulative_livepatch_it_is_the_gates_decision(data):
+    pool = [patch._replace(cumulative=True) for patch in data.draw(patches())]
+    candidate = data.draw(st.sampled_from(pool))
+    installed = disable(stack_of(data.draw(orders_of(pool, 6))), candidate.name)
+    board = a_board(map(real, installed))
+    allow = data.draw(st.booleans())
+    file = a_file(real(candidate))
+    alone = decide([Wanted(file.livepatch, file)], board, allow_downgrade=allow)
+    gated = gate(file, board, allow_downgrade=allow)
+    assert (alone.allowed, words(alone.steps)) == (gated.allowed, words(gated.steps))
+
+
+def test_the_very_stack_that_is_installed_has_nothing_to_do():
+    for stack in ([], [V1], [V1, EXTRA]):
+        decision = decided(stack, stack)
+        assert (decision.allowed, decision.steps) == (True, ())
+
+
+def test_to_no_livepatch_everything_is_disabled_and_its_modules_removed():
+    decision = decided([V1, EXTRA], [])
+    assert spell(decision.steps) == [
+        "disable extra",
+        "disable fixes_1",
+        "remove extra",
+        "remove fixes_1",
+    ]
+
+
+def test_where_no_module_can_be_removed_it_is_only_disabled():
+    board = a_board([V1], modules_disabled=True)
+    assert spell(decide([], board).steps) == ["disable fixes_1"]
+
+
+def test_what_the_rules_forbid_needs_allow_downgrade():
+    refused = decided([V2], [V1])
+    assert not refused.allowed
+    assert "use allow_downgrade: true" in refused.refusal("fixes_1")
+    assert spell(decided([V2], [V1], allow_downgrade=True).steps) == ["disable fixes_2", "load"]
+
+
+def test_another_build_of_a_name_needs_allow_downgrade():
+    rebuilt = replace(V1, build_id="ff" * 20)
+    assert "another build" in decided([V1], [rebuilt]).refusal("fixes_1")
+    steps = decided([V1], [rebuilt], allow_downgrade=True).steps
+    assert spell(steps) == ["disable fixes_1", "load"]
+
+
+def test_what_is_not_wanted_goes_without_allow_downgrade():
+    assert spell(decided([V1, OTHER, EXTRA], [V1]).steps) == [
+        "disable extra",
+        "disable other",
+        "remove extra",
+        "remove other",
+    ]
+    assert spell(decided([V1], [OTHER]).steps) == ["disable fixes_1", "load"]
+
+
+def test_of_several_loads_each_is_named_and_so_is_what_refuses_one():
+    assert spell(decided([], [V1, EXTRA]).steps) == ["load fixes_1", "load extra"]
+    wanted = [Wanted(V1, a_file(V1)), Wanted(EXTRA, a_file(EXTRA, arch="aarch64"))]
+    refusal = decide(wanted, a_board([])).refusal("the stack")
+    assert refusal.startswith("the stack refused: extra: the file is built for aarch64")
+
+
+def test_what_stays_needs_no_file():
+    stays = Wanted(V1, None)
+    assert spell(decide([stays], a_board([V1, EXTRA])).steps) == ["disable extra", "remove extra"]
+    refused = decide([stays], a_board([EXTRA, V1]), allow_downgrade=True)
+    assert spell(refused.steps) == ["disable extra", "remove extra"]
+    moved = decide([stays, *want(EXTRA)], a_board([EXTRA, V1]), allow_downgrade=True)
+    assert spell(moved.steps) == ["disable extra", "load"]
+
+
+def test_nothing_is_decided_over_a_board_in_transition():
+    patch = replace(V1, enabled=True, transition=True)
+    board = replace(a_board(), patches=(patch,), transition=Transition("fixes_1", "patching"))
+    for wanted in ([], [V1], [V2]):
+        decision = decide(want(*wanted), board)
+        assert not decision.allowed
+        assert "fixes_1 is in transition (patching)" in decision.refusal("it")
+
+
+def test_unknown_is_never_taken_for_none():
+    unknown = replace(V1, states=None)
+    refused = decided([unknown], [V2])
+    assert "system states of the installed fixes_1 are unknown" in refused.refusal("fixes_2")
+    several = decided([unknown], [OTHER, EXTRA])
+    assert "unknown_states: allow leaves the decision to the kernel" in several.refusal("it")
+
+
+def test_what_is_unknown_is_left_to_the_kernel_where_that_is_allowed():
+    unknown = replace(V1, states=None)
+    assert spell(decided([unknown], [V2], unknown_states="allow").steps) == ["load"]
+    both = decided([unknown], [V2], unknown_states="allow", allow_downgrade=True)
+    assert spell(both.steps) == ["disable fixes_1", "load"]
+    several = decided([unknown], [OTHER, EXTRA], unknown_states="allow")
+    assert spell(several.steps) == ["disable fixes_1", "load other", "load extra"]
+
+
+def test_a_livepatch_of_unknown_kind_is_loaded_where_the_rules_allow_both():
+    built = replace(V1, replace=None, states=())
+    assert spell(decided([OTHER], [built]).steps) == ["load"]

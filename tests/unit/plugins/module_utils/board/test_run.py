@@ -2,11 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The order of a run's steps, and what it says when one of them fails.
-
-The kernel here is a few lines that keep a list; what a real one does with the
-same calls is for the scenarios in extensions/molecule.
-"""
+"""The order of a run's steps, what it says when one of them fails, and the way back."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import run as run_module
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board import transition
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.run import (
     Failure,
@@ -24,15 +19,17 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board.run impor
     Refused,
     Run,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board.transition import (
-    TransitionResult,
-)
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import Transition
+from ansible_collections.orangepi.livepatch.plugins.module_utils.history import builds
+from ansible_collections.orangepi.livepatch.plugins.module_utils.planner import Wanted
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Livepatch,
     SystemState,
 )
 from ansible_collections.orangepi.livepatch.tests.unit.plugins import boards
+from ansible_collections.orangepi.livepatch.tests.unit.plugins.made_up_kernel import (
+    MadeUpKernel,
+    image,
+)
 
 
 def a_file(version):
@@ -43,303 +40,428 @@ def a_file(version):
 
 
 V1, V2 = a_file(1), a_file(2)
-EXTRA = replace(V1, livepatch=Livepatch("extra", False, (), build_id="ee" * 20))
-IMAGES = {file.livepatch.build_id: file.livepatch.name.encode() for file in (V1, V2, EXTRA)}
-FILES = {IMAGES[file.livepatch.build_id]: file for file in (V1, V2, EXTRA)}
+EXTRA = boards.a_file(Livepatch("extra", False, (), build_id="ee" * 20))
+OTHER = boards.a_file(Livepatch("other", False, (), build_id="dd" * 20))
+FILES = (V1, V2, EXTRA, OTHER)
+IMAGES = {file.livepatch.build_id: image(file) for file in FILES}
 
 
-class Kernel:
-    """A list of livepatches and of leftover modules, and what was asked of them."""
-
-    def __init__(self):
-        self.calls = []
-        self.patches = []
-        self.leftover = []
-        self.transition = None
-        self.refuses = {}
-        self.stalls = set()
-        self.params = {"fixes_1": "", "fixes_2": "n=1", "extra": None}
-        self.remembered = []
-
-    def install(self, file, **changes):
-        self.patches.append(replace(file.livepatch, enabled=True, transition=False, **changes))
-
-    def board(self, _store, _files=()):
-        return replace(
-            boards.a_board(),
-            patches=tuple(self.patches),
-            transition=self.transition,
-            leftover=tuple(self.leftover),
-        )
-
-    def call(self, what, name):
-        self.calls.append("%s %s" % (what, name))
-        if (what, name) in self.refuses:
-            raise OSError(self.refuses[what, name], "no")
-
-    def load(self, image, params):
-        file = FILES[image]
-        name = file.livepatch.name
-        self.call("load", name + " " * bool(params) + params)
-        if name not in self.stalls:
-            if file.livepatch.replace:
-                self.leftover += [patch.name for patch in self.patches]
-                self.patches = []
-            self.install(file)
-
-    def set_enabled(self, name, enabled):
-        self.call("enable" if enabled else "disable", name)
-        self.patches = [patch for patch in self.patches if patch.name != name]
-        self.leftover.append(name)
-        self.transition = None
-
-    def remove(self, name):
-        self.call("remove", name)
-        self.leftover = [left for left in self.leftover if left != name]
-
-    def finish(self, name, direction, _timeout, _on_stall):
-        outcome = "reversed" if name in self.stalls else "completed"
-        return TransitionResult(outcome, direction)
+@pytest.fixture(autouse=True)
+def in_no_time(monkeypatch):
+    monkeypatch.setattr(transition, "RELEASE_TIMEOUT", 0)
 
 
 @pytest.fixture
-def kernel(monkeypatch):
-    kernel = Kernel()
-    monkeypatch.setattr(run_module, "read_board", kernel.board)
-    monkeypatch.setattr(run_module, "remember", lambda *_arguments: None)
-    monkeypatch.setattr(run_module, "loaded_with", lambda _store, patch: kernel.params[patch.name])
-    monkeypatch.setattr(
-        run_module, "remember_stack", lambda *arguments: kernel.remembered.append(arguments)
-    )
-    for name in ("load", "set_enabled", "remove", "finish"):
-        monkeypatch.setattr(transition, name, getattr(kernel, name))
-    return kernel
+def kernel():
+    return MadeUpKernel(*FILES)
 
 
-def a_run(**options):
-    return Run(None, Options(**options))
+def a_run(kernel, **options):
+    return Run(kernel, Options(timeout=options.pop("timeout", 0.01), **options))
 
 
-def enable(file, images=IMAGES, **options):
-    run = a_run(**options)
-    run.enable(file, None if images is None else IMAGES[file.livepatch.build_id], images)
+def enable(kernel, file, images=IMAGES, params="", **options):
+    run = a_run(kernel, **options)
+    run.enable(file, params, None if images is None else image(file), images)
     return run
 
 
-def test_a_load_is_one_call_and_a_second_run_is_none(kernel):
-    assert enable(V1).changed
-    assert kernel.calls == ["load fixes_1"]
-    assert not enable(V1).changed
-    assert kernel.calls == ["load fixes_1"]
+def disable(kernel, name, remove=False, build=None, **options):
+    run = a_run(kernel, **options)
+    run.disable(name, remove, build)
+    return run
 
 
-def test_without_the_image_nothing_is_touched(kernel):
-    kernel.install(V2)
-    with pytest.raises(ImagesNeeded):
-        enable(V1, images=None, allow_downgrade=True)
-    assert kernel.calls == []
+def stack(kernel, *files, images=IMAGES, over=None, **options):
+    run = a_run(kernel, **options)
+    bytes_of = {} if images is None else {file.livepatch.name: image(file) for file in files}
+    run.stack([Wanted(file.livepatch, file) for file in files], bytes_of, images, over)
+    return run
 
 
-def test_a_refusal_touches_nothing_and_is_told_from_a_failure(kernel):
-    kernel.install(V2)
-    with pytest.raises(Refused, match="fixes_1 refused"):
-        enable(V1)
-    assert kernel.calls == []
+def installed(kernel):
+    return [patch.name for patch in kernel.patches]
 
 
-def test_check_mode_predicts_and_touches_nothing(kernel):
-    kernel.install(V2)
-    run = enable(V1, allow_downgrade=True, check_mode=True)
-    assert run.changed and kernel.calls == []
-    assert [patch.name for patch in run.after.patches] == ["fixes_1"]
-    assert run.after.leftover == ("fixes_2",)
+def loaded_with(kernel, **params):
+    kernel.store.put(
+        "records",
+        {
+            name: {
+                "name": name,
+                "build_id": next(p.build_id for p in kernel.patches if p.name == name),
+                "params": given,
+            }
+            for name, given in params.items()
+        },
+    )
 
 
-def test_its_own_leftover_module_goes_before_anything_is_disabled(kernel):
-    kernel.install(V2)
-    kernel.leftover = ["fixes_1"]
-    enable(V1, allow_downgrade=True)
-    assert kernel.calls == ["remove fixes_1", "disable fixes_2", "load fixes_1"]
+class TestEnabled:
+    def test_a_load_is_one_call_and_a_second_run_is_none(self, kernel):
+        assert enable(kernel, V1).changed
+        assert kernel.calls == ["load fixes_1"]
+        assert not enable(kernel, V1).changed
+        assert kernel.calls == ["load fixes_1"]
 
+    def test_parameters_go_to_the_module(self, kernel):
+        enable(kernel, V1, params="n=1")
+        assert kernel.calls == ["load fixes_1 n=1"]
 
-def test_a_leftover_that_cannot_go_stops_the_run_while_all_is_still_enabled(kernel):
-    kernel.install(V2)
-    kernel.leftover = ["fixes_1"]
-    kernel.refuses["remove", "fixes_1"] = errno.EWOULDBLOCK
-    with pytest.raises(Failure, match="could not be unloaded"):
-        enable(V1, allow_downgrade=True)
-    assert [patch.name for patch in kernel.patches] == ["fixes_2"]
+    def test_without_the_image_nothing_is_touched(self, kernel):
+        kernel.install(V2)
+        with pytest.raises(ImagesNeeded):
+            enable(kernel, V1, images=None, allow_downgrade=True)
+        assert kernel.calls == []
 
+    def test_a_refusal_touches_nothing_and_is_told_from_a_failure(self, kernel):
+        kernel.install(V2)
+        with pytest.raises(Refused, match="fixes_1 refused"):
+            enable(kernel, V1)
+        assert kernel.calls == []
 
-def test_a_load_that_fails_says_that_all_is_as_it_was(kernel):
-    kernel.install(V1)
-    kernel.refuses["load", "fixes_2"] = errno.ENOMEM
-    with pytest.raises(Failure, match=r"ENOMEM.*is installed as it was\.$"):
-        enable(V2)
+    def test_check_mode_predicts_and_touches_nothing(self, kernel):
+        kernel.install(V2)
+        run = enable(kernel, V1, images=None, allow_downgrade=True, check_mode=True)
+        assert run.changed and kernel.calls == []
+        assert [patch.name for patch in run.after.patches] == ["fixes_1"]
+        assert run.after.leftover == ("fixes_2",)
 
+    def test_its_own_leftover_module_goes_before_anything_is_disabled(self, kernel):
+        kernel.install(V2)
+        kernel.modules.append("fixes_1")
+        enable(kernel, V1, allow_downgrade=True)
+        assert kernel.calls == ["remove fixes_1", "disable fixes_2", "load fixes_1"]
 
-def test_what_was_disabled_for_a_load_that_fails_is_loaded_again(kernel):
-    kernel.install(V2)
-    kernel.install(EXTRA)
-    kernel.refuses["load", "fixes_1"] = errno.ENOMEM
-    run = a_run(allow_downgrade=True)
-    with pytest.raises(Failure, match=r"was loaded again; what was installed before is installed"):
-        run.enable(V1, b"fixes_1", IMAGES)
-    assert run.restored
-    assert [patch.name for patch in kernel.patches] == ["fixes_2", "extra"]
-    assert kernel.calls == [
-        "disable fixes_2",
-        "load fixes_1",
-        "remove fixes_2",
-        "load fixes_2 n=1",
-        "remove extra",
-        "load extra",
-    ]
-    assert run.to_json()["warnings"] == [
-        "The parameters of extra are not known, since somebody else had loaded it; it was loaded "
-        "again without any."
-    ]
+    def test_a_leftover_that_cannot_go_stops_the_run_while_all_is_still_enabled(self, kernel):
+        kernel.install(V2)
+        kernel.modules.append("fixes_1")
+        kernel.refuses["remove fixes_1"] = errno.EWOULDBLOCK
+        with pytest.raises(Failure, match="could not be unloaded"):
+            enable(kernel, V1, allow_downgrade=True)
+        assert installed(kernel) == ["fixes_2"]
 
+    def test_a_load_that_fails_says_that_all_is_as_it_was(self, kernel):
+        kernel.install(V1)
+        kernel.refuses["load fixes_2"] = errno.ENOMEM
+        with pytest.raises(Failure, match=r"ENOMEM.*is installed as it was\.$"):
+            enable(kernel, V2)
 
-@pytest.mark.parametrize("installed", [(), (V2,)])
-def test_what_somebody_else_loads_meanwhile_is_never_disabled(kernel, monkeypatch, installed):
-    for file in installed:
-        kernel.install(file)
+    def test_an_earlier_line_of_the_log_does_not_explain_a_later_failure(self, kernel):
+        kernel.refuses["load fixes_1"] = errno.EBUSY
+        kernel.printed = ["pre-patch callback failed for object 'vmlinux'"]
+        kernel.says["load fixes_1"] = ["nothing of use"]
+        with pytest.raises(Failure, match="EBUSY.*another transition is under way"):
+            enable(kernel, V1)
 
-    def load(_image, _params):
+    def test_the_images_of_what_would_be_disabled_are_asked_for_before_it_is_touched(self, kernel):
+        kernel.install(V2)
+        run = a_run(kernel, allow_downgrade=True)
+        with pytest.raises(ImagesNeeded) as needed:
+            run.enable(V1, "", image(V1))
+        assert needed.value.builds == (V2.livepatch.build_id,)
+        assert kernel.calls == []
+
+    def test_a_transition_that_is_reversed_leaves_no_module(self, kernel):
         kernel.install(EXTRA)
-        raise OSError(errno.EBUSY, "no")
+        kernel.stalls.add("fixes_2")
+        with pytest.raises(
+            Failure, match=r"within 0\.01 seconds and was reversed\. Blocked by nfsd"
+        ):
+            enable(kernel, V2)
+        assert kernel.calls == ["load fixes_2", "disable fixes_2", "remove fixes_2"]
+        assert installed(kernel) == ["extra"]
 
-    monkeypatch.setattr(transition, "load", load)
-    with pytest.raises(Failure, match="Installed now: extra"):
-        enable(V1, allow_downgrade=True)
-    assert [patch.name for patch in kernel.patches] == ["extra"]
-    assert "disable extra" not in kernel.calls
+    def test_a_stall_can_be_left_for_a_later_run_to_wait_on(self, kernel):
+        kernel.stalls.add("fixes_2")
+        with pytest.raises(Failure, match="is still under way; run again to wait on"):
+            enable(kernel, V2, on_stall="leave")
+        kernel.patches = (replace(kernel.patches[0], transition=False),)
+        assert not enable(kernel, V2).changed
+        assert kernel.calls == ["load fixes_2"]
+
+    def test_a_stall_can_be_forced(self, kernel):
+        kernel.stalls.add("fixes_2")
+        assert enable(kernel, V2, on_stall="force").transition.outcome == "forced"
+        assert kernel.calls == ["load fixes_2", "force fixes_2"]
+
+    def test_a_board_whose_python_cannot_load_modules_is_not_touched(self, kernel):
+        kernel.install(V2)
+        kernel.unable = "no ctypes."
+        with pytest.raises(Refused, match="nothing was touched: no ctypes"):
+            enable(kernel, V1, allow_downgrade=True)
+        with pytest.raises(Refused, match="nothing was touched: no ctypes"):
+            disable(kernel, "fixes_2", remove=True)
+        assert kernel.calls == []
+
+    def test_another_livepatchs_transition_is_waited_for_and_then_named(self, kernel):
+        kernel.install(V1)
+        kernel.patches = (replace(kernel.patches[0], transition=True),)
+        with pytest.raises(Refused, match=r"fixes_1 is in transition \(patching\).*nfsd"):
+            enable(kernel, V2)
+        assert kernel.calls == []
+
+    def test_a_livepatch_whose_code_changes_its_states_is_told(self, kernel, monkeypatch):
+        changed = replace(V1.livepatch, states=(SystemState(1, 7),))
+        monkeypatch.setitem(kernel.files, image(V1), replace(V1, livepatch=changed))
+        with pytest.raises(Failure, match="the kernel shows other system states"):
+            enable(kernel, V1)
+
+    def test_a_livepatch_whose_code_makes_it_not_cumulative_is_told(self, kernel, monkeypatch):
+        kernel.install(EXTRA)
+        changed = replace(V1, livepatch=replace(V1.livepatch, replace=False))
+        monkeypatch.setitem(kernel.files, image(V1), changed)
+        with pytest.raises(Failure, match="the kernel shows False for replace and the file True"):
+            enable(kernel, V1)
+
+    def test_with_parameters_the_kernels_value_counts(self, kernel, monkeypatch):
+        kernel.install(EXTRA)
+        changed = replace(V1, livepatch=replace(V1.livepatch, replace=False))
+        monkeypatch.setitem(kernel.files, image(V1), changed)
+        enable(kernel, V1, params="replace=0")
+        assert installed(kernel) == ["extra", "fixes_1"]
 
 
-def test_nothing_more_is_disabled_on_the_way_back_where_a_file_is_missing(kernel):
-    kernel.install(V2)
-    kernel.install(EXTRA)
-    kernel.refuses["load", "fixes_1"] = errno.ENOMEM
-    run = a_run(allow_downgrade=True)
-    found = {V2.livepatch.build_id: b"fixes_2"}
-    with pytest.raises(
-        Failure,
-        match=r"now: extra; before: fixes_2, extra\. Load fixes_2 again\. It was not loaded again "
-        r"by itself: the file of extra was not found\.$",
+class TestWayBack:
+    def test_what_was_disabled_for_a_load_that_fails_is_loaded_again(self, kernel):
+        kernel.install(V2)
+        kernel.install(EXTRA)
+        loaded_with(kernel, fixes_2="n=1")
+        kernel.refuses["load fixes_1"] = errno.ENOMEM
+        run = a_run(kernel, allow_downgrade=True)
+        with pytest.raises(Failure, match=r"again; what was installed before is installed"):
+            run.enable(V1, "", image(V1), IMAGES)
+        assert run.restored
+        assert installed(kernel) == ["fixes_2", "extra"]
+        assert kernel.calls == [
+            "disable fixes_2",
+            "load fixes_1",
+            "remove fixes_2",
+            "load fixes_2 n=1",
+            "remove extra",
+            "load extra",
+        ]
+        assert run.to_json()["warnings"] == [
+            "The parameters of extra are not known, since somebody else had loaded it; it was "
+            "loaded again without any."
+        ]
+
+    @pytest.mark.parametrize("before", [(), (V2,)])
+    def test_what_somebody_else_loads_meanwhile_is_never_disabled(
+        self, kernel, monkeypatch, before
     ):
-        run.enable(V1, b"fixes_1", found)
-    assert kernel.calls == ["disable fixes_2", "load fixes_1"]
-    assert run.to_json()["warnings"][0].startswith("The file of extra was found neither")
+        for file in before:
+            kernel.install(file)
+
+        def init_module(_image, _params):
+            kernel.install(EXTRA)
+            raise OSError(errno.EBUSY, "no")
+
+        monkeypatch.setattr(kernel, "init_module", init_module)
+        with pytest.raises(Failure, match="Installed now: extra"):
+            enable(kernel, V1, allow_downgrade=True)
+        assert installed(kernel) == ["extra"]
+        assert "disable extra" not in kernel.calls
+
+    def test_nothing_more_is_disabled_on_the_way_back_where_a_file_is_missing(self, kernel):
+        stateless = boards.a_file(Livepatch("lower", False, (), build_id="cc" * 20))
+        kernel.install(V2)
+        kernel.install(stateless)
+        kernel.refuses["load fixes_1"] = errno.ENOMEM
+        run = a_run(kernel, allow_downgrade=True)
+        v1 = replace(V1, livepatch=replace(V1.livepatch, replace=False))
+        with pytest.raises(
+            Failure,
+            match=r"now: lower; before: fixes_2, lower\. Load fixes_2 again\. It was not loaded "
+            r"again by itself: the file of lower was not found\.$",
+        ):
+            run.enable(v1, "", image(V1), {V2.livepatch.build_id: image(V2)})
+        assert kernel.calls == ["disable fixes_2", "load fixes_1"]
+        assert run.to_json()["warnings"][0].startswith("The file of lower was found neither")
+
+    def test_a_way_back_that_fails_too_says_both(self, kernel):
+        kernel.install(V2)
+        kernel.refuses.update({"load fixes_1": errno.ENOMEM, "load fixes_2": errno.EBUSY})
+        with pytest.raises(Failure, match=r"ENOMEM.*Load fixes_2 again\. It was not .*EBUSY"):
+            enable(kernel, V1, allow_downgrade=True)
+
+    def test_an_error_of_our_own_after_a_disable_takes_the_way_back_too(self, kernel, monkeypatch):
+        kernel.install(V2)
+        init_module = kernel.init_module
+        errors = iter([UnicodeEncodeError("utf-8", "", 0, 1, "surrogates not allowed")])
+
+        def fails_once(image, params):
+            for error in errors:
+                raise error
+            init_module(image, params)
+
+        monkeypatch.setattr(kernel, "init_module", fails_once)
+        with pytest.raises(Failure, match=r"error of its own \(UnicodeEncodeError.*loaded again"):
+            enable(kernel, V1, allow_downgrade=True)
+        assert installed(kernel) == ["fixes_2"]
 
 
-def test_a_way_back_that_fails_too_says_both(kernel):
-    kernel.install(V2)
-    kernel.refuses.update({("load", "fixes_1"): errno.ENOMEM, ("load", "fixes_2 n=1"): errno.EBUSY})
-    with pytest.raises(Failure, match=r"ENOMEM.*Load fixes_2 again\. It was not .*EBUSY"):
-        enable(V1, allow_downgrade=True)
+class TestDisabled:
+    def test_a_livepatch_that_is_stuck_in_patching_can_be_disabled(self, kernel):
+        kernel.install(V1)
+        kernel.patches = (replace(kernel.patches[0], transition=True),)
+        assert disable(kernel, "fixes_1", remove=True).changed
+        assert kernel.calls == ["disable fixes_1", "remove fixes_1"]
+
+    def test_absent_of_what_is_not_there_changes_nothing(self, kernel):
+        assert not disable(kernel, "fixes_1", remove=True).changed
+        assert kernel.calls == []
+
+    def test_absent_by_file_spares_another_build_of_that_name(self, kernel):
+        kernel.install(V1)
+        with pytest.raises(Refused, match="another build"):
+            disable(kernel, "fixes_1", remove=True, build=replace(V1.livepatch, build_id="ff" * 20))
+        assert kernel.calls == []
+
+    def test_a_module_that_is_no_livepatch_is_not_removed(self, kernel):
+        kernel.modules.append("nfs")
+        kernel.not_livepatches = ("nfs",)
+        with pytest.raises(Refused, match="it is not a livepatch"):
+            disable(kernel, "nfs", remove=True)
+
+    def test_a_disable_that_stalls_is_reversed_and_all_is_as_it_was(self, kernel):
+        kernel.install(V1)
+        kernel.stalls.add("fixes_1")
+        with pytest.raises(Failure, match=r"\(unpatching\) did not end .*reversed.*as it was"):
+            disable(kernel, "fixes_1")
 
 
-def test_an_error_of_our_own_after_a_disable_takes_the_way_back_too(kernel, monkeypatch):
-    kernel.install(V2)
-    loads = iter([UnicodeEncodeError("utf-8", "", 0, 1, "surrogates not allowed"), None])
+class TestStack:
+    def test_the_stack_is_loaded_in_its_order_and_a_second_run_does_nothing(self, kernel):
+        run = stack(kernel, V1, EXTRA, OTHER)
+        assert run.changed and installed(kernel) == ["fixes_1", "extra", "other"]
+        kernel.calls.clear()
+        assert not stack(kernel, V1, EXTRA, OTHER).changed
+        assert kernel.calls == []
 
-    def load(image, params):
-        error = next(loads)
-        if error is not None:
-            raise error
-        kernel.load(image, params)
+    def test_to_none_everything_goes_and_so_do_the_modules(self, kernel):
+        stack(kernel, V1, EXTRA)
+        kernel.calls.clear()
+        stack(kernel)
+        assert kernel.calls == [
+            "disable extra",
+            "disable fixes_1",
+            "remove extra",
+            "remove fixes_1",
+        ]
+        assert (installed(kernel), kernel.modules) == ([], [])
 
-    monkeypatch.setattr(transition, "load", load)
-    with pytest.raises(Failure, match=r"error of its own \(UnicodeEncodeError.*was loaded again"):
-        enable(V1, allow_downgrade=True)
-    assert [patch.name for patch in kernel.patches] == ["fixes_2"]
+    def test_check_mode_predicts_the_whole_way(self, kernel):
+        kernel.install(V2)
+        run = stack(kernel, V1, EXTRA, images=None, allow_downgrade=True, check_mode=True)
+        assert kernel.calls == []
+        assert [patch.name for patch in run.after.patches] == ["fixes_1", "extra"]
+        assert run.to_json()["decision"]["steps"] == [
+            "disable fixes_2",
+            "load fixes_1",
+            "load extra",
+        ]
+
+    def test_what_stays_is_left_alone_whoever_loaded_it(self, kernel):
+        kernel.install(V1)
+        kernel.install(EXTRA)
+        run = a_run(kernel)
+        run.stack([Wanted(Livepatch("fixes_1", None, None), None)], {}, IMAGES)
+        assert installed(kernel) == ["fixes_1"]
+
+    def test_what_is_to_stay_and_is_not_there_is_refused(self, kernel):
+        with pytest.raises(Refused, match="fixes_1 is to stay, and no livepatch of that name"):
+            a_run(kernel).stack([Wanted(Livepatch("fixes_1", None, None), None)], {}, {})
+
+    def test_another_stack_than_it_was_decided_over_is_not_touched(self, kernel):
+        kernel.install(EXTRA)
+        with pytest.raises(Refused, match="decided over fixes_1, and extra is installed now"):
+            stack(kernel, V2, over=builds([V1.livepatch]))
+        assert kernel.calls == []
+
+    def test_what_somebody_else_has_done_already_is_no_reason_to_refuse(self, kernel):
+        kernel.install(V2)
+        assert not stack(kernel, V2, over=builds([V1.livepatch])).changed
+
+    @pytest.mark.parametrize("fails", ["disable fixes_2", "load fixes_1", "load other"])
+    def test_whichever_step_fails_it_goes_back_to_what_was_installed(self, kernel, fails):
+        kernel.install(V2)
+        kernel.install(EXTRA)
+        kernel.refuses[fails] = errno.EIO
+        run = a_run(kernel, allow_downgrade=True)
+        wanted = [Wanted(file.livepatch, file) for file in (V1, OTHER)]
+        bytes_of = {file.livepatch.name: image(file) for file in (V1, OTHER)}
+        with pytest.raises(Failure, match="EIO|Input/output|said no"):
+            run.stack(wanted, bytes_of, IMAGES)
+        assert installed(kernel) == ["fixes_2", "extra"]
+        assert run.restored == (fails != "disable fixes_2")
+        assert not run.changed or kernel.modules
+
+    def test_the_images_of_all_that_may_be_lost_are_asked_for_at_once(self, kernel):
+        kernel.install(V2)
+        kernel.install(EXTRA)
+        with pytest.raises(ImagesNeeded) as needed:
+            stack(kernel, V1, OTHER, images=None, allow_downgrade=True)
+        assert set(needed.value.builds) == {V2.livepatch.build_id, EXTRA.livepatch.build_id}
+
+    def test_a_run_leaves_one_note_in_the_history(self, kernel):
+        stack(kernel, V1).remember(failed=False)
+        stack(kernel, V2, EXTRA).remember(failed=False)
+        names = [[build["name"] for build in noted] for noted in kernel.store.get("history")]
+        assert names == [["fixes_1"], ["fixes_2", "extra"]]
+
+    def test_whoever_stops_half_way_back_goes_on_to_the_goal_the_next_time(self, kernel):
+        for wanted in ([V1, EXTRA], [V2, OTHER]):
+            stack(kernel, *wanted).remember(failed=False)
+        kernel.refuses.update({"load extra": errno.EIO, "load other": errno.EIO})
+        run = a_run(kernel, allow_downgrade=True)
+        files = {file.livepatch.name: image(file) for file in (V1, EXTRA)}
+        with pytest.raises(Failure, match="not loaded again by itself"):
+            run.stack([Wanted(file.livepatch, file) for file in (V1, EXTRA)], files, IMAGES)
+        run.remember(failed=True)
+        names = [[build["name"] for build in noted] for noted in kernel.store.get("history")]
+        assert names == [["fixes_1", "extra"]]
 
 
-def test_a_board_whose_python_cannot_load_modules_is_not_touched(kernel, monkeypatch):
-    kernel.install(V2)
-    monkeypatch.setattr(transition, "why_unable", lambda: "no ctypes.")
-    with pytest.raises(Refused, match="nothing was touched: no ctypes"):
-        enable(V1, allow_downgrade=True)
-    with pytest.raises(Refused, match="nothing was touched: no ctypes"):
-        a_run().disable("fixes_2", remove=True)
+class TestHistory:
+    def test_what_a_run_left_is_remembered_but_not_that_a_failed_one_left_nothing(self, kernel):
+        enable(kernel, V1, params="n=1").remember(failed=False)
+        assert kernel.store.get("history") == [
+            [
+                {
+                    "name": "fixes_1",
+                    "build_id": V1.livepatch.build_id,
+                    "srcversion": None,
+                    "params": "n=1",
+                }
+            ]
+        ]
+        kernel.store.put("history", "as it was")
+        run = a_run(kernel)
+        run.remember(failed=False)
+        run.disable("fixes_1", remove=True)
+        run.remember(failed=True)
+        assert kernel.store.get("history") == "as it was"
+
+
+def outline(file, version):
+    patch = file.livepatch
+    return {
+        "patches": [{"name": patch.name, "build_id": patch.build_id}],
+        "system_states": [{"id": 1, "version": version, "patch": patch.name}],
+    }
+
+
+def test_a_diff_is_returned_where_it_is_shown_and_is_short(kernel):
+    assert "diff" not in enable(kernel, V1).to_json()
+    assert enable(kernel, V2, diff=True).to_json()["diff"] == {
+        "before": outline(V1, 1),
+        "after": outline(V2, 2),
+    }
+
+
+def test_a_transition_that_ends_just_before_the_reversal_is_not_turned_into_a_disable(kernel):
+    ended = iter([False, True])
+    kernel.ended = lambda _name: next(ended)
+    assert kernel.finish("fixes_1", "patching", 0, "reverse").outcome == "completed"
     assert kernel.calls == []
-
-
-def test_what_a_run_left_is_remembered_but_not_that_a_failed_one_left_nothing(kernel):
-    enable(V1).remember(failed=False)
-    ((_store, before, after, params, _goal),) = kernel.remembered
-    assert [len(before.patches), len(after.patches), params] == [0, 1, {"fixes_1": ""}]
-    run = a_run()
-    run.remember(failed=False)
-    run.disable("fixes_1", remove=True)
-    run.remember(failed=True)
-    assert len(kernel.remembered) == 1
-
-
-def test_an_earlier_line_of_the_log_does_not_explain_a_later_failure(kernel, monkeypatch):
-    kernel.refuses["load", "fixes_1"] = errno.EBUSY
-    lines = iter([["pre-patch callback failed for object 'vmlinux'"], ["nothing of use"]])
-    monkeypatch.setattr(transition.KernelLog, "lines", lambda _log: next(lines, []))
-    with pytest.raises(Failure, match="EBUSY.*another transition is under way"):
-        enable(V1)
-
-
-def test_the_images_of_what_would_be_disabled_are_asked_for_before_anything_is_touched(kernel):
-    kernel.install(V2)
-    run = a_run(allow_downgrade=True)
-    with pytest.raises(ImagesNeeded) as needed:
-        run.enable(V1, b"fixes_1")
-    assert needed.value.builds == [V2.livepatch.build_id]
-    assert kernel.calls == []
-
-
-def test_a_transition_that_is_reversed_leaves_no_module(kernel):
-    kernel.install(V1)
-    kernel.stalls.add("fixes_2")
-    with pytest.raises(Failure, match=r"did not end within 60 seconds and was reversed\."):
-        enable(V2)
-    assert kernel.calls == ["load fixes_2", "remove fixes_2"]
-
-
-def test_a_livepatch_that_is_stuck_in_patching_can_be_disabled(kernel):
-    kernel.install(V1)
-    kernel.patches[0] = replace(kernel.patches[0], transition=True)
-    kernel.transition = Transition("fixes_1", "patching")
-    run = a_run()
-    run.disable("fixes_1", remove=True)
-    assert kernel.calls == ["disable fixes_1", "remove fixes_1"]
-    assert run.changed
-
-
-def test_another_livepatchs_transition_is_waited_for_and_then_named(kernel, monkeypatch):
-    kernel.install(V1)
-    kernel.transition = Transition("fixes_1", "patching")
-    monkeypatch.setattr(transition, "wait_until", lambda *_arguments: False)
-    with pytest.raises(Refused, match=r"fixes_1 is in transition \(patching\)"):
-        enable(V2)
-    assert kernel.calls == []
-
-
-def test_absent_of_what_is_not_there_changes_nothing(kernel):
-    run = a_run()
-    run.disable("fixes_1", remove=True)
-    assert kernel.calls == [] and not run.changed
-
-
-def test_absent_by_file_spares_another_build_of_that_name(kernel):
-    kernel.install(V1)
-    other = replace(V1.livepatch, build_id="ff" * 20)
-    with pytest.raises(Refused, match="another build"):
-        a_run().disable("fixes_1", remove=True, build=other)
-    assert kernel.calls == []
-
-
-def test_a_transition_that_ends_just_before_the_reversal_is_not_turned_into_a_disable(monkeypatch):
-    states = iter([False, True])
-    written = []
-    monkeypatch.setattr(transition, "ended", lambda _name: next(states))
-    monkeypatch.setattr(transition.sysfs, "blocking_tasks", lambda _direction: [])
-    monkeypatch.setattr(transition, "set_enabled", lambda *arguments: written.append(arguments))
-    result = transition.finish("fixes_1", "patching", 0, "reverse")
-    assert (result.outcome, written) == ("completed", [])

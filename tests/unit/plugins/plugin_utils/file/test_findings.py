@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""livepatch_findings finds what contradicts the document, and nothing else, in every layout."""
+"""findings finds what contradicts the document, and nothing else, in every layout."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import CALLBACKS
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code import (
-    Unfollowable,
-    _x86_decode,
-    plain_name,
-)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import CALLBACKS
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.findings import (
     API,
     SEVERITIES,
@@ -318,44 +313,6 @@ class TestWhatCantBeFollowed:
         mod = ('-DDEPENDS="helpers"',)
         options = ("-DPOST_PATCH_IGNORES_PREV", "-DPOST_UNPATCH_IGNORES_PREV")
         assert severities(builder.module("document.c", *options, mod=mod)) == {}
-
-    def test_names_for_the_livepatch_loader(self) -> None:
-        assert plain_name(".klp.sym.vmlinux.klp_get_prev_state,1") == "klp_get_prev_state"
-        assert plain_name("klp_get_state") == "klp_get_state"
-
-
-class TestInstructions:
-    @pytest.mark.parametrize(
-        ("code", "length"),
-        [
-            ("c3", 1),
-            ("e800000000", 5),
-            ("66e800000000", 6),
-            ("48b80000000000000000", 10),
-            ("66b80000", 4),
-            ("488b05000000000000", 7),
-            ("48c7050000000001000000", 11),
-            ("66c705000000000100", 9),
-            ("ff24c500000000", 7),
-            ("3effe0", 3),
-            ("f60501000000ff", 7),
-            ("f7d8", 2),
-            ("f7c001000000", 6),
-            ("0f8400000000", 6),
-            ("660f1f840000000000", 9),
-            ("f30f1efa", 4),
-            ("0f0b", 2),
-            ("660f3a0fc108", 6),
-            ("65488b042500000000", 9),
-        ],
-    )
-    def test_lengths(self, code: str, length: int) -> None:
-        assert _x86_decode(bytes.fromhex(code) + bytes(16), 0).end == length
-
-    @pytest.mark.parametrize("code", ["c5f877", "62f17c48", "06", "0f04", "67488b00", "66" * 16])
-    def test_what_no_kernel_has(self, code: str) -> None:
-        with pytest.raises(Unfollowable):
-            _x86_decode(bytes.fromhex(code) + bytes(16), 0)
 
 
 def sections(image: bytes) -> dict[str, tuple[int, int]]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where a board goes back to, and by which calls."""
+"""Where a board goes back to, and by which steps."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.history import 
     history_to_json,
     record,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.model import Transition
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    Transition,
     board_to_json,
     file_to_json,
 )
@@ -23,7 +23,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     Livepatch,
     SystemState,
 )
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.rollback import plan
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import rollback
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.catalog import read_catalog
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan import Entry
 from ansible_collections.orangepi.livepatch.tests.unit.plugins.boards import a_board, a_file
 
 
@@ -64,39 +66,35 @@ def an_answer(*stacks, params="", shown=None, **changes):
     return dict(board_to_json(board), history=history_to_json(past))
 
 
-def load(name, downgrade=False, params=""):
-    return {"src": "/catalog/%s.ko" % name, "params": params, "allow_downgrade": downgrade}
-
-
-def remove(name):
-    return {"name": name, "state": "absent"}
+def plan(answer, files, **options):
+    return rollback.plan(answer, read_catalog(files), **options)
 
 
 def steps(answer, catalog=ALL, **options):
     result = plan(answer, catalog, **options)
     assert result.outcome == "roll back", result.reason
-    goals = [[build["name"] for build in step["_goal"]] for step in result.steps]
-    assert goals == [list(result.after)] * len(goals)
-    return [{key: step[key] for key in step if key != "_goal"} for step in result.steps]
+    return result.reason.partition(";")[0].removeprefix("steps: ").split(", ")
 
 
-def test_the_usual_way_back_is_one_call():
+def stack(answer, catalog=ALL, **options):
+    return plan(answer, catalog, **options).way.stack
+
+
+def loaded(patch, params=""):
+    return Entry(patch.name, "/catalog/%s.ko" % patch.name, "00" * 32, params)
+
+
+def test_the_usual_way_back_is_the_previous_livepatch_of_that_very_file():
     answer = an_answer([V1], [V2])
     result = plan(answer, ALL)
-    assert result.to_json() == {
-        "outcome": "roll back",
-        "reason": "steps: disable fixes_2, load fixes_1",
-        "file": None,
-        "before": ["fixes_2"],
-        "after": ["fixes_1"],
-        "steps": [dict(load("fixes_1", downgrade=True), _goal=answer["history"][0])],
-    }
+    assert (result.outcome, result.reason) == ("roll back", "steps: disable fixes_2, load fixes_1")
+    assert result.way.stack == (loaded(V1),)
+    assert [build.name for build in result.way.over] == ["fixes_2"]
+    assert [(build.name, build.build_id) for build in result.way.goal] == [("fixes_1", "01" * 20)]
 
 
 def test_it_is_loaded_with_the_parameters_it_had():
-    assert steps(an_answer([V1], [V2], params="n=1")) == [
-        load("fixes_1", downgrade=True, params="n=1")
-    ]
+    assert stack(an_answer([V1], [V2], params="n=1")) == (loaded(V1, "n=1"),)
 
 
 def test_parameters_that_nobody_knows_are_remarked_on():
@@ -107,61 +105,66 @@ def test_parameters_that_nobody_knows_are_remarked_on():
 
 def test_before_the_first_livepatch_there_was_none():
     result = plan(an_answer([V1]), [])
-    assert (result.steps, result.after) == ((dict(remove("fixes_1"), _goal=[]),), ())
+    assert (result.way.stack, result.way.goal) == ((), ())
     assert "no earlier livepatch is known" in result.reason
 
 
-def test_to_none_everything_is_removed_the_youngest_first_and_no_file_is_needed():
+def test_to_none_everything_is_disabled_the_youngest_first_then_removed_and_no_file_is_needed():
     assert steps(an_answer([V2], [V1], [V1, EXTRA]), [], to="none") == [
-        remove("extra"),
-        remove("fixes_1"),
+        "disable extra",
+        "disable fixes_1",
+        "remove extra",
+        "remove fixes_1",
     ]
 
 
 def test_what_stays_installed_needs_no_file():
-    assert steps(an_answer([V1], [V1, EXTRA]), []) == [remove("extra")]
+    answer = an_answer([V1], [V1, EXTRA])
+    assert steps(answer, []) == ["disable extra", "remove extra"]
+    assert stack(answer, []) == (Entry("fixes_1"),)
+
+
+def test_what_stays_installed_is_not_sent_where_the_catalog_has_it():
+    assert stack(an_answer([V1], [V1, EXTRA])) == (Entry("fixes_1"),)
 
 
 def test_a_stack_comes_back_in_its_order():
-    assert steps(an_answer([V1, EXTRA], [V2])) == [
-        load("fixes_1", downgrade=True),
-        load("extra"),
-    ]
+    answer = an_answer([V1, EXTRA], [V2])
+    assert steps(answer) == ["disable fixes_2", "load fixes_1", "load extra"]
+    assert stack(answer) == (loaded(V1), loaded(EXTRA))
 
 
-def test_what_the_module_would_leave_installed_is_removed_first():
-    assert steps(an_answer([EXTRA], [V2])) == [remove("fixes_2"), load("extra")]
+def test_what_a_load_would_leave_installed_is_disabled_first():
+    assert steps(an_answer([EXTRA], [V2])) == ["disable fixes_2", "load extra"]
 
 
-def test_another_build_of_the_name_is_removed_first():
-    assert steps(an_answer([V1], [REBUILT])) == [remove("fixes_1"), load("fixes_1")]
+def test_another_build_of_the_name_is_disabled_first():
+    assert steps(an_answer([V1], [REBUILT])) == ["disable fixes_1", "load fixes_1"]
 
 
 def test_somebody_elses_livepatch_gives_way_to_what_we_left():
-    assert plan(an_answer([V1], shown=[V2]), ALL).after == ("fixes_1",)
+    assert stack(an_answer([V1], shown=[V2])) == (loaded(V1),)
 
 
 @pytest.mark.parametrize("to", ["previous", "none"])
 def test_without_a_livepatch_there_is_nothing_to_do(to):
     result = plan(an_answer([]), ALL, to=to)
-    assert (result.outcome, result.steps) == ("nothing to do", ())
+    assert (result.outcome, result.way) == ("nothing to do", None)
 
 
 def test_what_a_run_that_failed_has_lost_comes_back():
-    assert steps(an_answer([V1], shown=[])) == [load("fixes_1")]
+    assert steps(an_answer([V1], shown=[])) == ["load fixes_1"]
 
 
 def test_a_history_that_cannot_be_read_is_not_an_empty_one():
     result = plan(dict(an_answer([V1]), history=None), ALL)
-    assert (result.outcome, result.steps) == ("refused", ())
+    assert (result.outcome, result.way) == ("refused", None)
     assert "unknown is not none" in result.reason
     assert plan(dict(an_answer([V1]), history=None), ALL, to="none").outcome == "roll back"
 
 
 def test_where_no_module_can_be_unloaded_livepatches_are_disabled():
-    assert steps(an_answer([V1], modules_disabled=True), to="none") == [
-        {"name": "fixes_1", "state": "disabled"}
-    ]
+    assert steps(an_answer([V1], modules_disabled=True), to="none") == ["disable fixes_1"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,11 @@ def test_where_no_module_can_be_unloaded_livepatches_are_disabled():
             "fixes_2 is in transition",
         ),
         (an_answer([V1], [V2], shown=[replace(V2, states=None)]), files(V1), "are unknown"),
-        (an_answer([V1], [V2]), files(replace(V1, replace=None)), "whether fixes_1 is cumulative"),
+        (
+            an_answer([EXTRA], [V2]),
+            files(replace(EXTRA, replace=None)),
+            "whether extra is cumulative",
+        ),
         (
             an_answer([EXTRA, V1], [V2]),
             ALL,
@@ -187,22 +194,23 @@ def test_where_no_module_can_be_unloaded_livepatches_are_disabled():
 )
 def test_a_refusal_says_why_and_what_to_do(answer, catalog, words):
     result = plan(answer, catalog)
-    assert (result.outcome, result.steps, result.after) == ("refused", (), ("fixes_2",))
+    assert (result.outcome, result.way) == ("refused", None)
+    assert [build.name for build in result.before] == ["fixes_2"]
     assert words in result.reason and result.reason.endswith(".")
 
 
 def test_where_states_are_unknown_everything_may_be_disabled_first():
     answer = an_answer([V1, EXTRA], [V2], shown=[replace(V2, states=None)])
     assert steps(answer, files(V1, EXTRA), unknown_states="allow") == [
-        remove("fixes_2"),
-        load("fixes_1"),
-        load("extra"),
+        "disable fixes_2",
+        "load fixes_1",
+        "load extra",
     ]
 
 
 def test_the_catalog_knows_the_states_that_the_board_does_not():
     answer = an_answer([V1], [V2], shown=[replace(V2, states=None)], states_source="unknown")
-    assert steps(answer) == [load("fixes_1", downgrade=True)]
+    assert steps(answer) == ["disable fixes_2", "load fixes_1"]
 
 
 @pytest.mark.parametrize(
@@ -217,5 +225,5 @@ def test_the_catalog_knows_the_states_that_the_board_does_not():
 )
 def test_a_board_that_says_nothing_useful_is_told_apart(answer, outcome):
     result = plan(answer, ALL)
-    assert (result.outcome, result.steps) == (outcome, ())
+    assert (result.outcome, result.way) == (outcome, None)
     assert result.reason

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which livepatch a board gets, and in which wave."""
+"""Which livepatch a board gets, and why."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
-    Board,
-    LivepatchFile,
     board_to_json,
     file_to_json,
 )
@@ -21,62 +19,51 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     Livepatch,
     SystemState,
 )
-from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.rollout import (
-    RolloutError,
-    index_error,
-    outcome,
-    plan,
-    rows,
-    table,
-    waves,
-)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import rollout
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.catalog import read_catalog
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan import Entry
+from ansible_collections.orangepi.livepatch.tests.unit.plugins import boards
 
-RELEASE = "6.1.0-56-amd64"
+RELEASE = boards.RELEASE
 
 
 def a_file(file_name, version=1, release=RELEASE, arch="x86_64", cumulative=True):
     name = file_name.partition(".ko")[0].replace("-", "_")
     patch = Livepatch(name, cumulative, (SystemState(1, version),), build_id="%02x" % version * 20)
     return file_to_json(
-        LivepatchFile(patch, "/catalog/" + file_name, "00" * 32, 1, release, release, arch)
+        boards.a_file(patch, path="/catalog/" + file_name, kernel_release=release, arch=arch)
     )
 
 
-def an_answer(*patches, supported=True, release=RELEASE, compatible=()):
-    return board_to_json(
-        Board(
-            release,
-            "x86_64",
-            None,
-            supported,
-            supported,
-            () if supported else ("no livepatching",),
-            None,
-            tuple(compatible),
-            patches,
-            "kernel",
-            None,
-            (),
-            False,
-            False,
-        )
+def an_answer(*patches, supported=True, release=RELEASE, compatible=(), **changes):
+    reasons = () if supported else ("no livepatching",)
+    board = boards.a_board(
+        patches,
+        kernel_release=release,
+        supported=supported,
+        reasons=reasons,
+        compatible=tuple(compatible),
+        **changes,
     )
+    return board_to_json(board)
 
 
-def running(version):
-    return Livepatch(
-        "fixes_%d" % version,
-        True,
-        (SystemState(1, version),),
-        (),
-        True,
-        False,
-        "%02x" % version * 20,
-    )
+def running(version, name=None):
+    states = (SystemState(1, version),)
+    return Livepatch(name or "fixes_%d" % version, True, states, (), build_id="%02x" % version * 20)
+
+
+def plan(answer, files, index=None, **options):
+    return rollout.plan(answer, read_catalog(files, index), **options)
 
 
 def picked(files, **options):
-    return plan(an_answer(), files, **options).file
+    """The path of the file that a board without livepatches gets."""
+    return path_of(plan(an_answer(), files, **options))
+
+
+def path_of(planned):
+    return None if planned.way is None else planned.way.stack[0].src
 
 
 def test_the_highest_number_in_the_file_name_is_the_newest():
@@ -130,8 +117,8 @@ def planned(files, compatible=(), **entries):
 def test_a_livepatch_for_one_model_is_taken_by_that_model_only():
     for_plus = {"number": 11, "compatible": "xunlong,orangepi-5-plus"}
     files = ["fixes_1.ko", "fixes_2.ko"]
-    assert planned(files, ORANGEPI_5_PLUS, fixes_2=for_plus).file == "/catalog/fixes_2.ko"
-    assert planned(files, ORANGEPI_5, fixes_2=for_plus).file == "/catalog/fixes_1.ko"
+    assert path_of(planned(files, ORANGEPI_5_PLUS, fixes_2=for_plus)) == "/catalog/fixes_2.ko"
+    assert path_of(planned(files, ORANGEPI_5, fixes_2=for_plus)) == "/catalog/fixes_1.ko"
 
 
 def test_a_livepatch_for_several_models_is_taken_by_each():
@@ -157,7 +144,7 @@ def test_a_string_is_compared_as_a_whole():
 @pytest.mark.parametrize("compatible", [(), ("",)])
 def test_a_board_that_does_not_tell_what_it_is_gets_nothing_that_is_for_one_model(compatible):
     result = planned(["fixes_1.ko"], compatible, fixes_1={"compatible": "xunlong,orangepi-5"})
-    assert (result.outcome, result.file, result.steps) == ("nothing fits", None, ())
+    assert (result.outcome, result.way) == ("nothing fits", None)
     assert result.reason == (
         "what is built for kernel 6.1.0-56-amd64 (x86_64) is for other boards: fixes_1.ko only for "
         "xunlong,orangepi-5, and this board has no device tree that tells what it is"
@@ -191,8 +178,8 @@ def test_the_same_number_for_different_models_is_no_tie():
         "a": {"number": 7, "compatible": "xunlong,orangepi-5"},
         "b": {"number": 7, "compatible": "xunlong,orangepi-5-plus"},
     }
-    assert planned(["a.ko", "b.ko"], ORANGEPI_5, **entries).file == "/catalog/a.ko"
-    assert planned(["a.ko", "b.ko"], ORANGEPI_5_PLUS, **entries).file == "/catalog/b.ko"
+    assert path_of(planned(["a.ko", "b.ko"], ORANGEPI_5, **entries)) == "/catalog/a.ko"
+    assert path_of(planned(["a.ko", "b.ko"], ORANGEPI_5_PLUS, **entries)) == "/catalog/b.ko"
 
 
 @given(
@@ -210,64 +197,7 @@ def test_the_highest_number_wins_among_the_files_for_every_board_and_for_this_on
     files = [a_file("fixes_%d.ko" % n, 1) for n in range(len(models))]
     result = plan(answer, files, index={"livepatches": compatible})
     allowed = [n for n, some in enumerate(models) if some is None or some & board]
-    assert result.file == ("/catalog/fixes_%d.ko" % allowed[-1] if allowed else None)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("livepatches: []", "livepatches must be a dictionary of file names"),
-        ("livepatch: {fixes_1.ko: {number: 1}}", "must have livepatches and nothing else"),
-        ("[fixes_1.ko]", "must have livepatches and nothing else"),
-        ("livepatches: {fixes_1.ko: {}}", "fixes_1.ko needs a number, or compatible, or both"),
-        ("livepatches: {fixes_1.ko: 11}", "fixes_1.ko needs a number, or compatible, or both"),
-        ("livepatches: {fixes_1.ko: {number: true}}", "a whole one, not True"),
-        ("livepatches: {fixes_1.ko: {number: 1.5}}", "a whole one, not 1.5"),
-        ("livepatches: {fixes_1.ko: {number: , compatible: 'a,b'}}", "a whole one, not None"),
-        (
-            "livepatches: {fixes_1.ko: {number: 11, compatibel: 'xunlong,orangepi-5'}}",
-            "fixes_1.ko has compatibel, which is not known",
-        ),
-        ("livepatches: {fixes_1.ko: {compatibel: 'a,b'}}", "has compatibel, which is not known"),
-        ("livepatches: {fixes_1.ko: {compatible: }}", "a string, or a list of strings"),
-        ("livepatches: {fixes_1.ko: {compatible: []}}", "a string, or a list of strings"),
-        ("livepatches: {fixes_1.ko: {compatible: {a: b}}}", "a string, or a list of strings"),
-        ("livepatches: {fixes_1.ko: {compatible: [5]}}", "5 in compatible is not of the form"),
-        ("livepatches: {fixes_1.ko: {compatible: ',a'}}", "is not of the form VENDOR,MODEL"),
-        (
-            "livepatches: {fixes_1.ko: {number: 11, compatible: xunlong,orangepi-5}}",
-            "'xunlong' in compatible is not of the form VENDOR,MODEL as in the device tree; inside "
-            "braces or brackets, YAML wants quotes around it.",
-        ),
-        (
-            "livepatches: {fixes_1.ko: {compatible: [xunlong,orangepi-5]}}",
-            "'xunlong' in compatible is not of the form",
-        ),
-        (
-            "livepatches: {fixes_l.ko: {compatible: 'xunlong,orangepi-5'}}",
-            "an entry for fixes_l.ko, and the catalog no livepatch of that name; correct the name, "
-            "or take the entry out.",
-        ),
-    ],
-)
-def test_a_catalog_yml_that_makes_no_sense_is_a_failure_even_where_one_file_fits(text, words):
-    files = [a_file("fixes_1.ko")]
-    result = plan(an_answer(), files, index=yaml.safe_load(text))
-    assert (result.outcome, result.steps) == ("failed", ())
-    assert result.reason.startswith("catalog.yml") and words in result.reason
-    assert index_error(text, files) == result.reason
-
-
-def test_a_catalog_yml_that_is_no_yaml_is_told_with_the_place():
-    assert index_error("livepatches:\n  fixes_1.ko: {number: 1", []).startswith(
-        "catalog.yml can't be read as YAML: while parsing a flow mapping in "
-    )
-    assert "line 2" in index_error("livepatches:\n  fixes_1.ko: {number: 1", [])
-
-
-@pytest.mark.parametrize("text", ["", "---"])
-def test_an_empty_catalog_yml_has_no_error(text):
-    assert index_error(text, [a_file("fixes_1.ko")]) == ""
+    assert path_of(result) == ("/catalog/fixes_%d.ko" % allowed[-1] if allowed else None)
 
 
 def test_an_empty_catalog_yml_says_nothing():
@@ -297,148 +227,42 @@ def test_every_board_gets_an_outcome_and_a_reason(answer, expected):
     result = plan(answer, [a_file("fixes_1.ko", 1), a_file("fixes_2.ko", 2)])
     assert result.outcome == expected
     assert result.reason
-    assert len(result.steps) == (1 if expected == "update" else 0)
+    assert (result.way is not None) == (expected == "update")
 
 
-def test_an_update_is_one_call():
-    result = plan(an_answer(), [a_file("fixes_1.ko")], allow_downgrade=True)
-    assert result.steps == ({"src": "/catalog/fixes_1.ko", "allow_downgrade": True},)
-    assert (result.before, result.after) == ((), ("fixes_1",))
+def test_an_update_is_the_newest_alone_of_this_very_file_over_what_is_installed():
+    result = plan(an_answer(running(1)), [a_file("fixes_2.ko", 2)])
+    file = boards.a_file(running(2))
+    assert result.way.stack == (Entry("fixes_2", "/catalog/fixes_2.ko", file.sha256),)
+    assert [build.name for build in result.way.over] == ["fixes_1"]
+    assert [(build.name, build.build_id) for build in result.way.goal] == [("fixes_2", "02" * 20)]
 
 
-def test_the_first_wave_is_the_canary_and_the_last_size_repeats():
-    boards = list("abcdefg")
-    assert waves(boards, [1, 2]) == [["a"], ["b", "c"], ["d", "e"], ["f", "g"]]
-    assert waves(boards, [1, "100%"]) == [["a"], list("bcdefg")]
+def test_what_is_stacked_on_the_newest_is_left_alone():
+    extra = Livepatch("extra", False, (SystemState(7, 1),), (), build_id="07" * 20)
+    result = plan(an_answer(running(2), extra), [a_file("fixes_2.ko", 2)])
+    assert (result.outcome, result.way) == ("up to date", None)
 
 
-@given(
-    st.lists(st.text(min_size=1), unique=True),
-    st.lists(st.integers(1, 9) | st.integers(1, 100).map("{}%".format), min_size=1, max_size=4),
-)
-def test_every_board_is_in_exactly_one_wave_in_order(boards, sizes):
-    assert [board for wave in waves(boards, sizes) for board in wave] == boards
+def test_going_back_needs_the_role_s_own_variable_and_names_it():
+    older = [a_file("fixes_1.ko", 1)]
+    assert "use rollout_allow_downgrade: true" in plan(an_answer(running(2)), older).reason
+    result = plan(an_answer(running(2)), older, allow_downgrade=True)
+    assert result.outcome == "update"
+    assert "steps: disable fixes_2, load" in result.reason
 
 
-@pytest.mark.parametrize("sizes", [[], [0], ["0%"], ["many"], [-1], ["%"]])
-def test_sizes_that_are_none_are_refused(sizes):
-    with pytest.raises(RolloutError, match="rollout_waves"):
-        waves(["a"], sizes)
-
-
-def test_sizes_may_come_from_a_command_line():
-    assert waves(list("abc"), "1,100%") == [["a"], ["b", "c"]]
-    assert waves(list("abc"), 2) == [["a", "b"], ["c"]]
+def test_unknown_states_are_named_by_the_role_s_own_variable():
+    unknown = Livepatch("other", True, None, (), build_id="09" * 20)
+    answer = an_answer(unknown, states_source="unknown")
+    refused = plan(answer, [a_file("fixes_1.ko", 1)])
+    assert refused.outcome == "refused" and "rollout_unknown_states: allow" in refused.reason
+    allowed = plan(answer, [a_file("fixes_1.ko", 1)], unknown_states="allow")
+    assert allowed.outcome == "update"
 
 
 def test_the_catalog_knows_what_the_board_does_not():
-    unknown = Livepatch("fixes_1", True, None, (), True, False, "01" * 20)
+    unknown = Livepatch("fixes_1", True, None, (), build_id="01" * 20)
     answer = dict(an_answer(unknown), states_source="unknown")
     assert plan(answer, [a_file("fixes_1.ko", 1), a_file("fixes_2.ko", 2)]).outcome == "update"
     assert plan(answer, [a_file("fixes_2.ko", 2)]).outcome == "refused"
-
-
-def test_a_board_that_dropped_out_of_the_play_is_a_failure():
-    hostvars = {"a": {"rollout_row": {"outcome": "update", "before": [], "after": []}}, "b": {}}
-    assert [row["outcome"] for row in rows(["a", "b", "c"], hostvars)] == [
-        "update",
-        "failed",
-        "failed",
-    ]
-
-
-@pytest.mark.parametrize(
-    "answer", [{}, {"after": "garbage"}, {"after": {"patches": [1]}, "transition": {}}]
-)
-def test_an_answer_that_is_not_understood_is_a_failure(answer):
-    result = outcome({"board": "a"}, answer)
-    assert (result["outcome"], result["after"]) == ("failed", ["?"])
-
-
-def test_in_check_mode_nothing_is_called_updated():
-    answer = {"changed": True, "after": {"patches": []}, "transition": {"outcome": "none"}}
-    row = {"board": "a", "outcome": "update"}
-    assert outcome(row, answer, check_mode=True)["outcome"] == "update"
-
-
-def test_the_outcome_tells_reversed_from_failed_and_unknown_from_empty():
-    row = {"board": "a", "before": [], "after": ["fixes_1"], "outcome": "update"}
-    before = {"patches": [], "system_states": []}
-    reversed_ = {
-        "failed": True,
-        "msg": "stalled",
-        "after": before,
-        "transition": {"outcome": "reversed"},
-    }
-    assert outcome(row, reversed_)["outcome"] == "reversed"
-    assert outcome(row, {"failed": True, "msg": "gone"})["after"] == ["?"]
-    assert outcome(row, {"unreachable": True, "msg": "gone"})["outcome"] == "unreachable"
-    answer = {
-        "changed": True,
-        "after": {"patches": [{"name": "fixes_1"}]},
-        "transition": {"outcome": "completed"},
-    }
-    updated = outcome(row, answer)
-    assert (updated["outcome"], updated["after"]) == ("updated", ["fixes_1"])
-
-
-ROW = {
-    "board": "a",
-    "before": ["fixes_2"],
-    "after": ["fixes_1", "extra"],
-    "outcome": "roll back",
-    "steps": [{"src": "fixes_1.ko"}, {"src": "extra.ko"}],
-}
-
-
-def an_end(*names, **result):
-    """What the module livepatch returns where these are installed afterwards."""
-    patches = [{"name": name} for name in names]
-    return {"after": {"patches": patches}, "transition": {"outcome": "completed"}, **result}
-
-
-def test_a_board_goes_on_to_its_next_step_and_is_done_after_the_last():
-    halfway = outcome(ROW, an_end("fixes_1", changed=True))
-    assert (halfway["outcome"], halfway["steps"]) == ("roll back", [{"src": "extra.ko"}])
-    done = outcome(halfway, an_end("fixes_1", "extra", changed=True))
-    assert (done["outcome"], done["steps"]) == ("rolled back", [])
-
-
-def test_after_a_failure_no_step_is_left():
-    failed = outcome(ROW, an_end("fixes_2", failed=True, msg="refused"))
-    assert (failed["outcome"], failed["after"], failed["steps"]) == ("failed", ["fixes_2"], [])
-    assert outcome(ROW, {"unreachable": True, "msg": "gone"})["steps"] == []
-
-
-def test_another_end_than_the_one_decided_on_is_a_failure():
-    halfway = dict(ROW, steps=ROW["steps"][1:])
-    failed = outcome(halfway, an_end("extra", changed=True))
-    assert (failed["outcome"], failed["after"]) == ("failed", ["extra"])
-    assert failed["reason"] == "extra is installed where fixes_1, extra was decided."
-
-
-def test_what_somebody_else_did_meanwhile_is_not_called_done():
-    halfway = dict(ROW, steps=ROW["steps"][1:])
-    assert outcome(halfway, an_end("fixes_1", "extra"))["outcome"] == "nothing to do"
-
-
-def test_the_table_has_a_line_per_board_in_aligned_columns():
-    lines = table(
-        [
-            {
-                "board": "orangepi5-1",
-                "before": ["fixes_1"],
-                "after": ["fixes_2"],
-                "outcome": "updated",
-            },
-            {
-                "board": "orangepi5b-1",
-                "before": [],
-                "after": [],
-                "outcome": "refused",
-                "reason": "no",
-            },
-        ]
-    )
-    assert len(lines) == 3
-    assert len({line.index(word) for line, word in zip(lines[1:], ("updated", "refused"))}) == 1

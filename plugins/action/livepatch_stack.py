@@ -1,0 +1,92 @@
+# Copyright (c) 2026, The orangepi.livepatch authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller's half of livepatch_stack: inspects the files, and sends those that are loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import LIVEPATCH_STACK
+from ansible_collections.orangepi.livepatch.plugins.module_utils.history import stack_from_json
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import (
+    FromController,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import ShapeError
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
+    BoardAction,
+    Stored,
+    images_of,
+)
+
+# What a role has decided, for the task that carries it out: not for playbooks.
+_DECIDED: dict[str, Any] = dict(
+    type="dict",
+    options=dict(
+        over=dict(type="list", elements="dict", required=True),
+        sha256=dict(type="list", elements="raw", required=True),
+        back=dict(type="list", elements="path"),
+        options=dict(type="str", default=""),
+    ),
+)
+
+
+class ActionModule(BoardAction):
+    def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        args = self._arguments()
+        decided = args.pop("_decided")
+        given = [entry.get("src") for entry in self._task.args["stack"]]
+        args["stack"] = [
+            {key: value for key, value in entry.items() if value is not None}
+            for entry in args["stack"]
+        ]
+        candidates = [
+            None if src is None else self.stored(str(src), args["remote_src"], task_vars)
+            for src in given
+        ]
+        paths = [one.file.path for one in candidates if one is not None]
+        catalog = os.path.dirname(paths[0]) if paths and not args["remote_src"] else None
+        told = None if decided is None else self._told(decided, candidates)
+        return self.ask("livepatch_stack", args, task_vars, told, candidates, catalog)
+
+    def _arguments(self) -> dict[str, Any]:
+        """The task's, and those of its options that a role has decided along with the way."""
+        given = dict(self._task.args)
+        decided = given.get("_decided")
+        if isinstance(decided, Mapping):
+            rest = dict(decided)
+            options = ("stack", "timeout", "on_stall", "unknown_states", "allow_downgrade")
+            given.update((key, rest.pop(key)) for key in options if key in rest)
+            given["_decided"] = rest
+        self._task.args = given
+        spec = dict(LIVEPATCH_STACK["argument_spec"], _decided=_DECIDED)
+        _validation, args = self.validate_argument_spec(argument_spec=spec)
+        return dict(args)
+
+    def _told(self, decided: dict[str, Any], candidates: list[Stored | None]) -> FromController:
+        """What is told along with the first question, so that one remote call is enough.
+
+        Raises AnsibleActionFail where a file is not the one that was decided on.
+        """
+        for stored, sha256 in zip(candidates, decided["sha256"]):
+            if stored is not None and stored.file.sha256 != sha256:
+                raise AnsibleActionFail(
+                    "%s has been changed since it was decided to load it; run again."
+                    % stored.file.path
+                )
+        try:
+            over = stack_from_json(decided["over"])
+        except ShapeError as error:
+            raise AnsibleActionFail(str(error)) from None
+        told = FromController(over=over, options=decided["options"])
+        if self._task.check_mode:
+            return told
+        images = None if decided["back"] is None else images_of(decided["back"])
+        sent = tuple(None if one is None else one.candidate(True) for one in candidates)
+        return replace(told, candidates=sent, images=images)
