@@ -88,7 +88,7 @@ agreement() {
 }
 
 benchmark() {
-    python3 -m tests.lab run --boards orangepi5-1 -- python3 -m tests.benchmarks
+    PYTHONPATH=$ANSIBLE_COLLECTIONS_PATH python3 -m tests.lab run --boards orangepi5-1 -- python3 -m tests.benchmarks
 }
 
 for stage; do

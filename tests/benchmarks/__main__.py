@@ -2,73 +2,77 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a rollout costs on one board, against what anybody would write instead.
+"""What a rollout costs: on the controller, and on one board of the lab.
 
-Run as `make benchmark`.  Every figure is the wall clock of one whole
-ansible-playbook run over a warm SSH connection; the runs of a round follow each
-other, and the ratios are of the medians, since the machine is shared.
+Run as `make benchmark`.  Prints every goal beside its figure; only a run that
+fails makes the exit status 1.  Without the lab, over more boards and in more rounds:
+
+    python3 -m tests.benchmarks --modules DIRECTORY --small 300 --boards 1000 --rounds 5
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import statistics
-import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROUNDS = 3
+import yaml
+
+from . import board, controller
+from .play import PlayError
+from .tables import goals, samples
 
 
 def main() -> int:
-    """Measure, and print medians and ratios.  Exit status 1 where a run fails."""
-    playbooks = {
-        "ping": "ping.yml",
-        "obvious playbook": "obvious.yml",
-        "rollout, update": "rollout.yml",
-        "rollout, nothing to do": "rollout.yml",
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in playbooks}
-    _play("reset.yml")
-    for number in range(1, ROUNDS + 1):
-        for name, playbook in playbooks.items():
-            # Both ways of loading start on a board without livepatches; what has nothing to do
-            # follows the rollout that did it.
-            if name in ("obvious playbook", "rollout, update"):
-                _play("reset.yml")
-            start = time.monotonic()
-            _play(playbook)
-            seconds[name].append(time.monotonic() - start)
-        print("round %d of %d done" % (number, ROUNDS), flush=True)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print("\n%-24s %8s   %s" % ("", "median", "all rounds, seconds"))
-    for name, values in seconds.items():
-        print("%-24s %7.2fs   %s" % (name, medians[name], " ".join("%.2f" % v for v in values)))
-    print()
-    _ratio(medians, "rollout, nothing to do", "ping", 1.3)
-    _ratio(medians, "rollout, update", "obvious playbook", 0.6)
+    """Measure, and print the tables.  Exit status 1 where a run fails."""
+    arguments = _arguments()
+    ratios = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
+            modules = arguments.modules or _lab_modules()
+            boards = controller.Controller(modules, Path(directory))
+            measurement = controller.Measurement(arguments.small, arguments.boards)
+            for number in range(1, arguments.rounds + 1):
+                measurement.round(boards)
+                print(
+                    "the controller: round %d of %d done" % (number, arguments.rounds), flush=True
+                )
+        print("\n%s\n" % samples("controller, processor time, boards", measurement.named()))
+        ratios += measurement.ratios()
+        if arguments.modules is None:
+            seconds = board.measure(arguments.rounds)
+            print("\n%s\n" % samples("a board, wall clock", seconds))
+            ratios += board.ratios(seconds)
+    except PlayError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(goals(ratios))
     return 0
 
 
-def _ratio(medians: dict[str, float], name: str, against: str, goal: float) -> None:
-    ratio = medians[name] / medians[against]
-    print("%s: %.2f times %s (the goal is at most %.1f)" % (name, ratio, against, goal))
-
-
-def _play(playbook: str) -> None:
-    done = subprocess.run(
-        ["ansible-playbook", str(HERE / playbook)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=dict(os.environ, ANSIBLE_SSH_ARGS="-o ControlMaster=auto -o ControlPersist=600s"),
-        check=False,
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python3 -m tests.benchmarks", description=__doc__)
+    parser.add_argument(
+        "--small", type=int, default=100, help="boards that answer at once (default: %(default)s)"
     )
-    if done.returncode != 0:
-        sys.exit("%s failed:\n%s" % (playbook, done.stdout))
+    parser.add_argument(
+        "--boards", type=int, default=300, help="and many of them (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument(
+        "--modules",
+        type=Path,
+        help="a directory with the lab's fixes_1.ko and fixes_2.ko; measure the controller only",
+    )
+    return parser.parse_args()
+
+
+def _lab_modules() -> Path:
+    """Where the lab that we run in has its livepatches."""
+    inventory = yaml.safe_load(Path(os.environ["LAB_INVENTORY"]).read_text(encoding="utf-8"))
+    return Path(inventory["all"]["children"]["boards"]["vars"]["lab_modules"])
 
 
 if __name__ == "__main__":
