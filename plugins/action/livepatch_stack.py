@@ -25,23 +25,21 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action im
     images_of,
 )
 
-# What a role has decided, for the task that carries it out: not for playbooks.
-_DECIDED: dict[str, Any] = dict(
-    type="dict",
-    options=dict(
-        over=dict(type="list", elements="dict", required=True),
-        sha256=dict(type="list", elements="raw", required=True),
-        back=dict(type="list", elements="path"),
-        options=dict(type="str", default=""),
-    ),
-)
-
 
 class ActionModule(BoardAction):
+    """A role gives `_decided` alone, which is not for playbooks: the options, and what was decided.
+
+    over: the stack that it was decided over, as of the history; sha256: of the file
+    of every livepatch of the stack, None for one that stays; back: files for the way
+    back, None where none is needed; options: what the names of the role's variables
+    begin with.
+    """
+
     def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         args = self._arguments()
         decided = args.pop("_decided")
-        given = [entry.get("src") for entry in self._task.args["stack"]]
+        stack = self._task.args["stack"] if decided is None else args["stack"]
+        given = [entry.get("src") for entry in stack]
         args["stack"] = [
             {key: value for key, value in entry.items() if value is not None}
             for entry in args["stack"]
@@ -56,20 +54,19 @@ class ActionModule(BoardAction):
         return self.ask("livepatch_stack", args, task_vars, told, candidates, catalog)
 
     def _arguments(self) -> dict[str, Any]:
-        """The task's, and those of its options that a role has decided along with the way."""
-        given = dict(self._task.args)
-        decided = given.get("_decided")
-        if isinstance(decided, Mapping):
-            rest = dict(decided)
-            options = ("stack", "timeout", "on_stall", "unknown_states", "allow_downgrade")
-            given.update((key, rest.pop(key)) for key in options if key in rest)
-            given["_decided"] = rest
-        self._task.args = given
-        spec = dict(LIVEPATCH_STACK["argument_spec"], _decided=_DECIDED)
-        _validation, args = self.validate_argument_spec(argument_spec=spec)
-        return dict(args)
+        """The task's arguments; those that a role has decided the module checks again."""
+        decided = self._task.args.get("_decided")
+        if not isinstance(decided, Mapping):
+            _validation, args = self.validate_argument_spec(**LIVEPATCH_STACK)
+            return dict(args, _decided=None)
+        options = ("stack", "timeout", "on_stall", "unknown_states", "allow_downgrade")
+        return {
+            **{key: decided[key] for key in options if key in decided},
+            "remote_src": False,
+            "_decided": decided,
+        }
 
-    def _told(self, decided: dict[str, Any], candidates: list[Stored | None]) -> FromController:
+    def _told(self, decided: Mapping[str, Any], candidates: list[Stored | None]) -> FromController:
         """What is told along with the first question, so that one remote call is enough.
 
         Raises AnsibleActionFail where a file is not the one that was decided on.

@@ -21,8 +21,9 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.waves imp
 def waves_result(
     plan: Mapping[str, Any], hostvars: Mapping[str, Any], check_mode: bool
 ) -> dict[str, Any]:
-    """The rows of all boards, which failed, and the table."""
-    return result_of(rows_after(plan, _results(hostvars), check_mode))
+    """`result`, the role's own, and the boards that failed as `hosts` of a play."""
+    result = result_of(rows_after(plan, _results(hostvars), check_mode))
+    return {"result": result, "hosts": host_patterns(list(result["failed"]))}
 
 
 def waves_unfinished(
@@ -43,7 +44,6 @@ def _results(hostvars: Mapping[str, Any]) -> Answers:
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "waves_hosts": host_patterns,
             "waves_result": waves_result,
             "waves_unfinished": waves_unfinished,
         }

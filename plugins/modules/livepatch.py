@@ -200,11 +200,6 @@ kernel_log:
   sample: ["livepatch: enabling patch 'fixes_2'", "livepatch: 'fixes_2': patching complete"]
 """
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import compiled
-
-# Before all the imports that it makes quick.
-compiled.keep()
-
 import os
 from functools import partial
 from typing import Any, Callable

@@ -69,11 +69,6 @@ states_source:
   sample: kernel
 """
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import compiled
-
-# Before all the imports that it makes quick.
-compiled.keep()
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import (

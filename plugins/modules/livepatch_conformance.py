@@ -137,11 +137,6 @@ states_source:
   sample: kernel
 """
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import compiled
-
-# Before all the imports that it makes quick.
-compiled.keep()
-
 import os
 from dataclasses import replace
 from typing import Any

@@ -246,11 +246,6 @@ transition:
       sample: [{pid: 77, tid: 77, comm: kworker/0:1, stack: ['[<0>] blocker_wait+0x30/0x60']}]
 """
 
-from ansible_collections.orangepi.livepatch.plugins.module_utils.board import compiled
-
-# Before all the imports that it makes quick.
-compiled.keep()
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import FROM_CONTROLLER

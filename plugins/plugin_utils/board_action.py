@@ -14,7 +14,8 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
@@ -44,6 +45,8 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_
 
 display = Display()
 
+COMPILED = Path(__file__).parents[1] / "module_utils" / "board" / "compiled.py"
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -70,6 +73,20 @@ class BoardAction(ActionBase):
         except AnsibleActionFail as error:
             result.update(failed=True, msg=error.message)
         return result
+
+    def _configure_module(self, *args: Any, **kwargs: Any) -> Any:
+        """The program for the board, begun by `compiled` where Ansible's own is as we know it.
+
+        The result is a tuple with the program as its third item before ansible-core
+        2.19, and since then a dataclass that holds it, and a path.
+        """
+        built = super()._configure_module(*args, **kwargs)
+        if len(built) == 4 and isinstance(built[2], bytes):
+            return (*built[:2], keeping_code(built[2]), built[3])
+        if len(built) == 2 and is_dataclass(built[0]) and hasattr(built[0], "b_module_data"):
+            program = keeping_code(built[0].b_module_data)
+            return replace(built[0], b_module_data=program), built[1]
+        return built
 
     def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """What the task returns.  Raises AnsibleActionFail with one sentence."""
@@ -227,6 +244,23 @@ class BoardAction(ActionBase):
         line = re.sub(r"[^ -~]", "?", progress)
         name = task_vars.get("inventory_hostname")
         display.display("%s: %s, %d s" % (name, line, seconds), stderr=True)
+
+
+def keeping_code(program: bytes) -> bytes:
+    """Ansible's program that begins with `compiled`; as it is where it isn't understood."""
+    start = b"\ndef _ansiballz_main("
+    if program.count(start) != 1:
+        return program
+    # Whatever goes wrong here, the program is to do what it is there for.
+    begin = """
+try:
+    _compiled = {"__name__": "compiled"}
+    exec(compile(%r, "compiled.py", "exec"), _compiled)
+    _compiled["keep"]()
+except Exception:
+    pass
+""" % COMPILED.read_text(encoding="utf-8")
+    return program.replace(start, begin.encode("utf-8") + start)
 
 
 def _inspected(data: bytes, path: str) -> LivepatchFile:

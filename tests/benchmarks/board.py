@@ -11,6 +11,7 @@ medians, since the machine is shared.
 
 from __future__ import annotations
 
+import os
 import statistics
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from .tables import Ratio
 
 HERE = Path(__file__).parent
 
+ROLLOUT = "orangepi.livepatch.rollout"
 PLAYBOOKS = {
     "ping": "ping.yml",
     "obvious playbook": "obvious.yml",
-    "rollout, update": "rollout.yml",
-    "rollout, nothing to do": "rollout.yml",
+    "rollout, update": ROLLOUT,
+    "rollout, nothing to do": ROLLOUT,
 }
 
 
@@ -61,4 +63,8 @@ def ratios(seconds: dict[str, list[float]]) -> list[Ratio]:
 
 def _play(playbook: str) -> Cost:
     ssh = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=600s"}
-    return play(str(HERE / playbook), environment=ssh)
+    if playbook != ROLLOUT:
+        return play(str(HERE / playbook), environment=ssh)
+    catalog = os.path.join(os.environ["LAB_DIR"], "catalog")
+    options = ("-e", "rollout_hosts=boards[0]", "-e", "rollout_catalog=" + catalog)
+    return play(ROLLOUT, *options, environment=ssh)

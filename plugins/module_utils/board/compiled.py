@@ -4,10 +4,12 @@
 
 """What Python compiles of a module's sources, kept for the boot in /run/orangepi.livepatch.
 
-Ansible brings a module to a board as a zip of sources.  Python compiles them at every call, and
-twice, since zipimporter does so to tell a file's name, too; a board spends most of its time on
-that.  Code that is kept is used for the very bytes that it was compiled from, and only where the
-file that holds it is whole and root's alone.
+Ansible brings a module to a board as a zip of sources, its own among them.  Python
+compiles them at every call, and twice, since zipimporter does so to tell a file's
+name, too; a board spends most of its time on that.  Code that is kept is used for
+the very bytes that it was compiled from, and only where the file that holds it is
+whole and root's alone.  The action plugins put this file's text before the program
+that Ansible sends, since a module itself would come too late for Ansible's sources.
 """
 
 from __future__ import annotations
@@ -36,26 +38,17 @@ _PYTHON = repr((1, sys.implementation.cache_tag, MAGIC_NUMBER, sys.version, sys.
 
 
 def keep(directory: str = DIRECTORY) -> None:
-    """From here on, import what comes in the zip that this file came in with the code that is kept.
+    """From here on, import what comes in a zip with the code that is kept.
 
     What had to be compiled is kept when the process ends.  Nothing changes where
-    this file didn't come in a zip, or the directory can't be had.
+    the directory can't be had.
     """
-    loader = __spec__.loader if __spec__ else None
-    if not isinstance(loader, zipimporter) or not is_own_directory(directory):
+    if not is_own_directory(directory):
         return
-    archive = loader.archive
     pack = _Pack(os.path.join(directory, "compiled"))
-
-    def importer(path: str) -> _Importer:
-        found = _Importer(path, pack)
-        if found.archive != archive:
-            raise ImportError("another zip")
-        return found
-
-    sys.path_hooks.insert(0, importer)
-    for path, other in list(sys.path_importer_cache.items()):
-        if isinstance(other, zipimporter) and other.archive == archive:
+    sys.path_hooks.insert(0, lambda path: _Importer(path, pack))
+    for path, importer in list(sys.path_importer_cache.items()):
+        if isinstance(importer, zipimporter):
             del sys.path_importer_cache[path]
     atexit.register(pack.write)
 

@@ -41,6 +41,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.outcome i
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.waves import (
     WavesError,
+    host_patterns,
     waves,
 )
 
@@ -161,7 +162,8 @@ def plan_fleet(
     boards: of the play; present: those of them that can be asked now, in the order
     in which Ansible takes them; answers: to livepatch_info; plan: of a board's answer.
 
-    What it has: `waves`, the boards that are to be touched; `turns`, by board the
+    What it has: `waves`, the boards that are to be touched; `hosts`, `serial`, the
+    same as a play's keywords; `turns`, by board the
     number of its wave and of its way; `ways`, each once however many boards go it;
     `result`, as of result_of(); `refusal`, why no board must be touched, else empty.
     """
@@ -183,6 +185,8 @@ def plan_fleet(
         cut, refusal = [], "%s No board was touched." % error
     return {
         "waves": cut,
+        "hosts": host_patterns([board for wave in cut for board in wave]),
+        "serial": [len(wave) for wave in cut] or [1],
         "turns": {b: [number, way_of[b]] for number, wave in enumerate(cut) for b in wave},
         "ways": [_call(way, outcome, caller) for way, outcome in ways],
         "result": result_of(rows),

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
 
 from ansible_collections.orangepi.livepatch.plugins.action import (
     livepatch,
@@ -45,6 +48,10 @@ from ansible_collections.orangepi.livepatch.plugins.modules import (
 )
 from ansible_collections.orangepi.livepatch.plugins.modules import (
     livepatch_stack as livepatch_stack_module,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
+    BoardAction,
+    keeping_code,
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     inspect,
@@ -398,3 +405,31 @@ def test_a_file_is_read_without_any_board(board, do, catalog):
     directory = do("livepatch_file_info", src="")
     assert len(directory["files"]) == 3
     assert board.calls == []
+
+
+PROGRAM = b"""#!/usr/bin/python3
+import sys
+def _ansiballz_main():
+    print('done')
+_ansiballz_main()
+"""
+
+
+def test_a_boards_program_begins_with_what_keeps_compiled_code(tmp_path):
+    program = keeping_code(PROGRAM)
+    assert program.startswith(b"#!/usr/bin/python3\nimport sys\ntry:\n")
+    here = program.replace(b"/run/orangepi.livepatch", str(tmp_path / "run").encode())
+    ran = subprocess.run([sys.executable, "-"], input=here, capture_output=True, check=True)
+    assert (ran.stdout, ran.stderr) == (b"done\n", b"")
+    assert (tmp_path / "run").is_dir()
+
+
+@pytest.mark.parametrize("program", [b"", b"print(1)", PROGRAM * 2])
+def test_a_program_that_is_not_understood_is_left_alone(program):
+    assert keeping_code(program) == program
+
+
+@pytest.mark.parametrize("built", [(), (1,), (1, 2), ("a", "b", "c", "d"), (1, 2, 3, 4, 5)])
+def test_what_ansible_builds_otherwise_than_it_did_is_left_alone(built, monkeypatch):
+    monkeypatch.setattr(ActionBase, "_configure_module", lambda _self: built)
+    assert BoardAction._configure_module(object.__new__(livepatch_info.ActionModule)) == built

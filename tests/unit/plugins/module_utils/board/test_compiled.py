@@ -15,6 +15,7 @@ import py_compile
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -343,8 +344,8 @@ def test_a_module_without_a_source_is_imported_as_ever(board, tmp_path):
     assert board.run(more, sources=sources)["answer"] == [7, "thing/more.pyc"]
 
 
-def test_nothing_changes_where_the_sources_are_files(tmp_path):
-    before = list(sys.path_hooks)
-    compiled.keep(str(tmp_path / "run"))
-    assert sys.path_hooks == before
-    assert not (tmp_path / "run").exists()
+def test_a_program_can_begin_before_it_has_its_zip(board):
+    text = "program = {'__name__': 'compiled'}; exec(%r, program); "
+    begin = text % Path(compiled.__file__).read_text() + "program['keep'](directory)"
+    assert board.compiled(before=begin) == ALL
+    assert board.compiled(before=begin) == []
