@@ -22,7 +22,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import S
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
     BoardAction,
     Stored,
-    images_of,
+    files_at,
 )
 
 
@@ -84,6 +84,6 @@ class ActionModule(BoardAction):
         told = FromController(over=over, options=decided["options"])
         if self._task.check_mode:
             return told
-        images = None if decided["back"] is None else images_of(decided["back"])
+        back = None if decided["back"] is None else files_at(decided["back"])
         sent = tuple(None if one is None else one.candidate(True) for one in candidates)
-        return replace(told, candidates=sent, images=images)
+        return replace(told, candidates=sent, back=back)

@@ -24,7 +24,8 @@ options:
     default: false
   params:
     description:
-      - Module parameters, a string as for M(community.general.modprobe).
+      - Module parameters, a string as for M(community.general.modprobe). They are shown as they
+        are, in results, in the board's history and system log, and so are no place for secrets.
     type: str
     default: ''
 requirements:

@@ -37,7 +37,10 @@ def rollback_plan(
         return hostvars[board].get("__waves_answer")
 
     try:
-        catalog = read_catalog(files.get("files") or ())
+        # A rollback looks for one build, whatever the others are.
+        catalog = read_catalog(
+            files.get("files") or (), rejected=files.get("rejected") or (), partial=True
+        )
     except CatalogError as error:
         why = str(error)
         return plan_fleet(boards, present, answer_of, lambda _answer: Plan("failed", why), caller)

@@ -21,11 +21,11 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan impo
 )
 
 
-def rollout_catalog(files: Sequence[Mapping[str, Any]], text: str) -> dict[str, Any]:
+def rollout_catalog(files: Mapping[str, Any], text: str) -> dict[str, Any]:
     """What catalog.yml says, whose text it is, and what is wrong with it or with the files."""
     try:
         index = read_index(text)
-        read_catalog(files, index)
+        read_catalog(files["files"], index, files["rejected"])
     except CatalogError as error:
         return {"index": None, "error": str(error)}
     return {"index": index, "error": ""}
@@ -40,15 +40,16 @@ def rollout_plan(
     waves: Any,
     unknown_states: str,
     allow_downgrade: bool,
+    fail_on: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What will happen to every board, in which waves."""
-    catalog = read_catalog(files["files"], index)
+    catalog = read_catalog(files["files"], index, files["rejected"])
     return plan_fleet(
         boards,
         present,
         lambda board: hostvars[board].get("__waves_answer"),
         lambda answer: rollout.plan(answer, catalog, unknown_states, allow_downgrade),
-        Caller(rollout.PREFIX, waves, unknown_states, allow_downgrade),
+        Caller(rollout.PREFIX, waves, unknown_states, allow_downgrade, fail_on),
     )
 
 

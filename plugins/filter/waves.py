@@ -22,7 +22,8 @@ def waves_result(
     plan: Mapping[str, Any], hostvars: Mapping[str, Any], check_mode: bool
 ) -> dict[str, Any]:
     """`result`, the role's own, and the boards that failed as `hosts` of a play."""
-    result = result_of(rows_after(plan, _results(hostvars), check_mode))
+    rows = rows_after(plan, _results(hostvars), check_mode)
+    result = result_of(rows, plan["fail_on"])
     return {"result": result, "hosts": host_patterns(list(result["failed"]))}
 
 

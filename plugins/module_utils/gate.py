@@ -33,6 +33,9 @@ PASS = "pass"
 FAIL = "fail"
 UNKNOWN = "unknown"
 
+# A message is read; the others are in the decision's states.
+NAMED_STATES = 8
+
 
 @dataclass(frozen=True)
 class Check:
@@ -64,7 +67,7 @@ class Decision:
             "allowed": self.allowed,
             "steps": spell(self.steps),
             "checks": [asdict(check) for check in self.checks],
-            "states": [asdict(state) for state in self.states],
+            "states": [dict(vars(state)) for state in self.states],
             "functions": self.functions,
         }
 
@@ -102,6 +105,7 @@ def gate(
             function_changes(board.patches, ()),
         )
     in_the_way = conflicting(patch, board.patches) if allow_downgrade else []
+    states = _state_outcomes(patch, board.patches)
     checks = [
         check_support(board),
         _check_arch(candidate, board),
@@ -111,7 +115,7 @@ def gate(
         _check_name(patch, board),
         check_transition(board),
         _check_states_known(patch, board, options),
-        _check_system_states(patch, board, in_the_way, options),
+        _check_system_states(patch, board, in_the_way, states, options),
     ]
     if params:
         checks.append(_check_parameters(patch, params))
@@ -122,7 +126,7 @@ def gate(
         allowed,
         steps if allowed else (),
         tuple(checks),
-        _state_outcomes(patch, board.patches),
+        states,
         function_changes(board.patches, steps),
     )
 
@@ -278,7 +282,11 @@ def _check_states_known(patch: Livepatch, board: Board, options: str) -> Check:
 
 
 def _check_system_states(
-    patch: Livepatch, board: Board, in_the_way: Sequence[Livepatch], options: str
+    patch: Livepatch,
+    board: Board,
+    in_the_way: Sequence[Livepatch],
+    states: Sequence[StateOutcome],
+    options: str,
 ) -> Check:
     if patch.states is None:
         return Check("system_states", UNKNOWN, "the system states of the file can't be compared.")
@@ -299,18 +307,14 @@ def _check_system_states(
             "restore the original state; until %s is loaded the board runs without it."
             % (_names(in_the_way), patch.name),
         )
-    refused = [
-        _why_refused(patch, outcome, known)
-        for outcome in _state_outcomes(patch, known)
-        if not outcome.allowed
-    ]
+    refused = [outcome for outcome in states if not outcome.allowed]
     if not refused:
         return Check(
             "system_states",
             PASS,
             "%s can deal with every system state that is known to be installed" % patch.name,
         )
-    message = "; ".join(refused) + "."
+    message = _why_refused(patch, refused, known) + "."
     if all(installed.name != patch.name for installed in known):
         message += " To go back, use %sallow_downgrade: true, which disables %s first." % (
             options,
@@ -326,12 +330,24 @@ def _depends_on_replace(patch: Livepatch, installed: Sequence[Livepatch]) -> boo
     return as_cumulative != conflicting(replace(patch, replace=False), installed)
 
 
-def _why_refused(patch: Livepatch, outcome: StateOutcome, installed: Sequence[Livepatch]) -> str:
-    owner = [
-        p.name
+def _why_refused(
+    patch: Livepatch, refused: Sequence[StateOutcome], installed: Sequence[Livepatch]
+) -> str:
+    named = refused[:NAMED_STATES]
+    highest = {outcome.id: outcome.installed for outcome in named}
+    owners = {
+        state.id: p.name
         for p in installed
-        if any((s.id, s.version) == (outcome.id, outcome.installed) for s in p.states or ())
-    ][-1]
+        for state in p.states or ()
+        if highest.get(state.id) == state.version
+    }
+    reasons = [_why(patch, outcome, owners[outcome.id]) for outcome in named]
+    if len(refused) > len(named):
+        reasons.append("and so for %d more system states" % (len(refused) - len(named)))
+    return "; ".join(reasons)
+
+
+def _why(patch: Livepatch, outcome: StateOutcome, owner: str) -> str:
     where = "system state %d is at version %s (installed by %s)" % (
         outcome.id,
         outcome.installed,

@@ -58,20 +58,23 @@ class FromController:
 
     candidates: in the order of the user's options, None where one names no file;
     known: livepatches out of files that may be what is installed, None before they
-    were looked for; images: the modules of what is installed, by build id, None
-    before they were looked for; failing_copy: of the first candidate; over: the
-    stack that the user's decision was made over, None where it was none; options:
-    what the names of the caller's options begin with; job: a run on the board to
-    wait on for.
+    were looked for; back: files of what is installed, for the way back, None before
+    they were looked for; failing_copy: of the first candidate; over: the stack that
+    the user's decision was made over, None where it was none; options: what the
+    names of the caller's options begin with; job: a run on the board to wait on for;
+    read: a file on the board whose bytes are wanted, and nothing else; trusted:
+    only where nobody but root can have written it.
     """
 
     candidates: tuple[Candidate | None, ...] = ()
     known: tuple[Livepatch, ...] | None = None
-    images: Mapping[str, bytes] | None = None
+    back: tuple[Candidate, ...] | None = None
     failing_copy: FailingCopy | None = None
     over: tuple[Build, ...] | None = None
     options: str = ""
     job: str | None = None
+    read: str | None = None
+    trusted: bool = False
 
     def file(self) -> LivepatchFile:
         """The one file that the user named.  Raises ShapeError."""
@@ -83,25 +86,17 @@ class FromController:
     def to_option(self) -> str:
         """The option `_from_controller`, which is JSON; what there is nothing of is left out."""
         told: dict[str, Any] = {
-            "candidates": [
-                {}
-                if candidate is None
-                else {
-                    "file": file_to_json(candidate.file),
-                    "image": None if candidate.image is None else pack(candidate.image),
-                }
-                for candidate in self.candidates
-            ],
+            "candidates": [_candidate_to_json(candidate) for candidate in self.candidates],
             "known": None
             if self.known is None
             else [livepatch_to_json(patch) for patch in self.known],
-            "images": None
-            if self.images is None
-            else [dict(pack(image), build_id=build_id) for build_id, image in self.images.items()],
+            "back": None if self.back is None else [_candidate_to_json(one) for one in self.back],
             "failing_copy": None if self.failing_copy is None else asdict(self.failing_copy),
             "over": None if self.over is None else [asdict(build) for build in self.over],
             "options": self.options,
             "job": self.job,
+            "read": self.read,
+            "trusted": self.trusted or None,
         }
         return json.dumps({key: value for key, value in told.items() if value not in (None, "")})
 
@@ -120,21 +115,30 @@ def from_controller(option: str | None) -> FromController:
 def _told(told: Mapping[str, Any]) -> FromController:
     copy = told.get("failing_copy")
     over = told.get("over")
-    images = told.get("images")
+    back = told.get("back")
     known = told.get("known")
     return FromController(
         candidates=tuple(
             _candidate(item) for item in bounded_list(told.get("candidates") or [], "candidates")
         ),
         known=None if known is None else tuple(map(livepatch_from_json, known)),
-        images=None
-        if images is None
-        else {str(packed.get("build_id")): unpack(packed) for packed in images},
+        back=None
+        if back is None
+        else tuple(one for one in map(_candidate, bounded_list(back, "back")) if one is not None),
         failing_copy=None if copy is None else FailingCopy(**copy),
         over=None if over is None else stack_from_json(over),
         options=str(told.get("options") or ""),
         job=told.get("job"),
+        read=told.get("read"),
+        trusted=told.get("trusted") is True,
     )
+
+
+def _candidate_to_json(candidate: Candidate | None) -> dict[str, Any]:
+    if candidate is None:
+        return {}
+    image = None if candidate.image is None else pack(candidate.image)
+    return {"file": file_to_json(candidate.file), "image": image}
 
 
 def _candidate(item: Mapping[str, Any] | None) -> Candidate | None:

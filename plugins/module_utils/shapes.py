@@ -28,7 +28,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     Livepatch,
     Object,
     SystemState,
-    klp_get_state,
+    states_by_id,
 )
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ T = TypeVar("T")
 # MODULE_NAME_LEN and KSYM_NAME_LEN are 56 and 512 at most (Linux 6.1 and later);
 # counts are far beyond what any real livepatch has.
 MAX_NAME = 512
+MAX_TEXT = 4096
 MAX_ITEMS = 65536
 
 
@@ -143,13 +144,13 @@ def system_states_to_json(patches: Sequence[Livepatch]) -> list[dict[str, Any]] 
     """
     if any(patch.states is None for patch in patches):
         return None
-    owners = {state.id: patch for patch in patches for state in patch.states or ()}
-    rows = []
-    for id, patch in sorted(owners.items()):
-        state = klp_get_state(patch, id)
-        if state is not None:
-            rows.append(dict(asdict(state), patch=patch.name))
-    return rows
+    owners = {
+        id: (state, patch.name) for patch in patches for id, state in states_by_id(patch).items()
+    }
+    return [
+        {"id": id, "version": state.version, "data": state.data, "patch": name}
+        for id, (state, name) in sorted(owners.items(), key=lambda item: item[0])
+    ]
 
 
 def livepatch_from_json(value: Any) -> Livepatch:
@@ -260,16 +261,26 @@ def _bool(value: Mapping[str, Any], key: str) -> bool:
     return bool(value[key])
 
 
-def _text(value: Mapping[str, Any], key: str, limit: int = 4096) -> str:
+def _text(value: Mapping[str, Any], key: str, limit: int = MAX_TEXT) -> str:
     text = value.get(key)
     if not isinstance(text, str) or len(text) > limit or not text.isprintable():
         raise ShapeError("%s must be printable text of at most %d characters" % (key, limit))
     return str(text)
 
 
+def is_name(text: str) -> bool:
+    """Whether a module, an object, a function or a source version can be called that."""
+    return (
+        0 < len(text) <= MAX_NAME
+        and text.isprintable()
+        and "/" not in text
+        and text not in (".", "..")
+    )
+
+
 def _name(value: Mapping[str, Any], key: str) -> str:
     name = _text(value, key, MAX_NAME)
-    if not name or "/" in name or name in (".", ".."):
+    if not is_name(name):
         raise ShapeError("%s must be a name, not %r" % (key, name))
     return name
 

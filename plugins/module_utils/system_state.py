@@ -130,6 +130,18 @@ def klp_get_state(patch: Livepatch, id: int) -> SystemState | None:
     return next((state for state in _states(patch) if state.id == id), None)
 
 
+def states_by_id(patch: Livepatch) -> dict[int, SystemState]:
+    """What klp_get_state() finds, for every id that the livepatch has.
+
+    The kernel searches the array each time; a comparison of two arrays asks for
+    all of it.  Raises ValueError where the livepatch's states are unknown.
+    """
+    found: dict[int, SystemState] = {}
+    for state in _states(patch):
+        found.setdefault(state.id, state)
+    return found
+
+
 def klp_get_prev_state(
     patches: Iterable[Livepatch], patch: Livepatch | None, id: int
 ) -> SystemState | None:
@@ -154,7 +166,9 @@ def conflicts(candidate: Livepatch, installed: Livepatch) -> bool:
     Every entry of the installed array is compared, a duplicated id's later
     entries too; klp_is_patch_compatible() in kernel/livepatch/state.c.
     """
-    return not all(klp_is_state_compatible(candidate, state) for state in _states(installed))
+    old_states = _states(installed)
+    states = states_by_id(candidate) if old_states else {}
+    return not all(_can_deal_with(candidate, states.get(old.id), old) for old in old_states)
 
 
 def klp_is_state_compatible(candidate: Livepatch, old_state: SystemState) -> bool:
@@ -163,7 +177,10 @@ def klp_is_state_compatible(candidate: Livepatch, old_state: SystemState) -> boo
     Section 2; klp_is_state_compatible() in kernel/livepatch/state.c.  A candidate
     of which it is unknown whether it is cumulative is taken for one that is not.
     """
-    state = klp_get_state(candidate, old_state.id)
+    return _can_deal_with(candidate, klp_get_state(candidate, old_state.id), old_state)
+
+
+def _can_deal_with(candidate: Livepatch, state: SystemState | None, old_state: SystemState) -> bool:
     if state is None:
         return not candidate.replace
     return state.version >= old_state.version
@@ -184,12 +201,16 @@ def compare_states(
     for patch in installed:
         for state in _states(patch):
             highest[state.id] = max(state.version, highest.get(state.id, 0))
-    ids = set(highest) | {state.id for state in _states(candidate)}
-    return tuple(_outcome(candidate, id, highest.get(id)) for id in sorted(ids))
+    states = states_by_id(candidate)
+    return tuple(
+        _outcome(candidate, id, states.get(id), highest.get(id))
+        for id in sorted({*highest, *states})
+    )
 
 
-def _outcome(candidate: Livepatch, id: int, installed: int | None) -> StateOutcome:
-    state = klp_get_state(candidate, id)
+def _outcome(
+    candidate: Livepatch, id: int, state: SystemState | None, installed: int | None
+) -> StateOutcome:
     if state is None:
         if candidate.replace is None:
             raise ValueError("it is unknown whether %s is cumulative" % candidate.name)

@@ -20,7 +20,8 @@ description:
   - A run that was begun ends on the board whatever becomes of the controller or the connection,
     and a second one waits for it.
   - The file is inspected on the controller and travels to the board only where it is to be loaded.
-    It is never stored there.
+    It goes from memory to the kernel and is no file of ours there. Without pipelining, Ansible
+    itself stores a module with its arguments in a temporary directory while it runs.
 options:
   name:
     description:
@@ -236,7 +237,7 @@ def _verb(params: dict[str, Any], told: FromController) -> Callable[[Run], None]
     candidate = told.candidates[0] if told.candidates else None
     if candidate is not None and params["state"] == "enabled":
         file, image = candidate.file, candidate.image
-        return lambda run: run.enable(file, params["params"], image, told.images)
+        return lambda run: run.enable(file, params["params"], image, told.back)
     patch = None if candidate is None else candidate.file.livepatch
     # As modprobe does: no module's name has a dash.
     name = (params["name"] or "").replace("-", "_") if patch is None else patch.name

@@ -176,7 +176,10 @@ files:
             can't take over system state 1 at version 2 from a livepatch that is being replaced;
             look there first
 rejected:
-  description: The modules in a directory that are not livepatches or can't be read, and why.
+  description:
+    - The files in a directory that are not livepatches or can't be read, and why.
+    - One of them can be a livepatch that is damaged, and the newest.
+      RV(rejected[].may_be_livepatch) says which.
   returned: success
   type: list
   elements: dict
@@ -188,7 +191,18 @@ rejected:
     reason:
       description: One sentence.
       type: str
-      sample: livepatches/dummy.ko is a kernel module, but not a livepatch.
+      sample: >-
+        livepatches/dummy.ko is a kernel module but not a livepatch (no livepatch=Y in its
+        .modinfo); give a module with MODULE_INFO(livepatch, "Y").
+    may_be_livepatch:
+      description:
+        - Whether it may be a livepatch all the same, since it is damaged or can't be read here.
+          The role P(orangepi.livepatch.rollout#role) refuses a catalog with such a file.
+        - V(false) where it is certain that it is something else, an ordinary module say; then the
+          role passes it over. A file that is no ELF file at all, empty or a text, may have been
+          one.
+      type: bool
+      sample: false
 """
 
 from ansible.module_utils.basic import AnsibleModule

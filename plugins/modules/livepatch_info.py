@@ -246,6 +246,9 @@ transition:
       sample: [{pid: 77, tid: 77, comm: kworker/0:1, stack: ['[<0>] blocker_wait+0x30/0x60']}]
 """
 
+import base64
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.arguments import FROM_CONTROLLER
@@ -256,6 +259,10 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board.history_s
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.installed import (
     files_needed,
     read_board,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.module_file import (
+    ModuleFileError,
+    read_module_file,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.sysfs import blocking_tasks
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import history_to_json
@@ -273,7 +280,18 @@ def main() -> None:
         told = from_controller(module.params["_from_controller"])
     except (ImageError, ShapeError) as error:
         module.fail_json(msg=str(error))
+    if told.read is not None:
+        try:
+            content = read_module_file(told.read, told.trusted)
+        except ModuleFileError as error:
+            module.fail_json(msg=str(error))
+        module.exit_json(changed=False, content=base64.b64encode(content).decode("ascii"))
     store = BootStore()
+    if os.geteuid() == 0 and not store.usable:
+        module.warn(
+            "%s is not root's alone, or can't be written: nothing is kept there, and no livepatch "
+            "can be changed until that is mended." % store.directory
+        )
     board = read_board(store, told.known or ())
     history = read_history(store)
     info = dict(board_to_json(board), history=None if history is None else history_to_json(history))

@@ -46,6 +46,8 @@ options:
         description:
           - Module parameters, a string as for M(community.general.modprobe). They are given when
             the livepatch is loaded; what is installed already is not loaded again for others.
+          - They are shown as they are, in results, in the board's history and system log, and so
+            are no place for secrets.
         type: str
         default: ''
   remote_src:
@@ -271,7 +273,7 @@ def _verb(params: dict[str, Any], told: FromController) -> Callable[[Run], None]
         if not MODULE_NAME.match(name):
             raise ArgumentsError("%r is not the name of a livepatch." % name)
         wanted.append(Wanted(Livepatch(name, None, None), None))
-    return lambda run: run.stack(wanted, images, told.images, told.over)
+    return lambda run: run.stack(wanted, images, told.back, told.over)
 
 
 if __name__ == "__main__":

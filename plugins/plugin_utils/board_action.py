@@ -23,8 +23,11 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.answer import answer_of, printable
+from ansible_collections.orangepi.livepatch.plugins.module_utils.image import MAX_IMAGE
 from ansible_collections.orangepi.livepatch.plugins.module_utils.model import LivepatchFile
 from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import (
+    MAX_FILES,
     Candidate,
     FromController,
     Needs,
@@ -72,6 +75,10 @@ class BoardAction(ActionBase):
             result.update(self.answer(task_vars or {}))
         except AnsibleActionFail as error:
             result.update(failed=True, msg=error.message)
+        # Which Python the board has, so that Ansible needs not look for it at every task.
+        if self._discovered_interpreter_key:
+            found = {self._discovered_interpreter_key: self._discovered_interpreter}
+            result["ansible_facts"] = found
         return result
 
     def _configure_module(self, *args: Any, **kwargs: Any) -> Any:
@@ -83,9 +90,10 @@ class BoardAction(ActionBase):
         built = super()._configure_module(*args, **kwargs)
         if len(built) == 4 and isinstance(built[2], bytes):
             return (*built[:2], keeping_code(built[2]), built[3])
-        if len(built) == 2 and is_dataclass(built[0]) and hasattr(built[0], "b_module_data"):
-            program = keeping_code(built[0].b_module_data)
-            return replace(built[0], b_module_data=program), built[1]
+        module: Any = built[0] if len(built) == 2 and is_dataclass(built[0]) else None
+        if hasattr(module, "b_module_data"):
+            program = keeping_code(module.b_module_data)
+            return replace(module, b_module_data=program), built[1]
         return built
 
     def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +107,7 @@ class BoardAction(ActionBase):
         """
         try:
             if remote_src:
-                data, path = self.slurp(src, task_vars), src
+                data, path = self.read_from_board(src, False, task_vars), src
             else:
                 path = self.find_file(src, "; a file on the board needs remote_src: true")
                 data = read_stored(path)
@@ -120,19 +128,33 @@ class BoardAction(ActionBase):
                 return os.path.abspath(src)
             raise AnsibleActionFail("%s was not found on the controller%s." % (src, hint)) from None
 
-    def slurp(self, path: str, task_vars: dict[str, Any]) -> bytes:
-        """A file's bytes off the board.  Raises AnsibleActionFail."""
-        result = self._execute_module(
-            module_name="ansible.legacy.slurp", module_args={"src": path}, task_vars=task_vars
-        )
+    def read_from_board(self, path: str, trusted: bool, task_vars: dict[str, Any]) -> bytes:
+        """A file's bytes off the board.  Raises AnsibleActionFail.
+
+        trusted: only where nobody but root can have written it there.
+        """
+        told = FromController(read=path, trusted=trusted)
+        result = self._execute("livepatch_info", {}, told, task_vars)
         if result.get("failed"):
-            raise AnsibleActionFail(
-                "%s could not be read from the board: %s" % (path, result.get("msg"))
-            )
+            why = printable(result.get("msg") or "no reason was given", 1000)
+            raise AnsibleActionFail("%s could not be read from the board: %s" % (path, why))
+        content: Any = result.get("content")
         try:
-            return base64.b64decode(result["content"])
-        except (KeyError, TypeError, ValueError):
+            if len(content) > MAX_IMAGE * 4 // 3 + 4:
+                raise ValueError("it is too large")
+            return base64.b64decode(content)
+        except (TypeError, ValueError):
             raise AnsibleActionFail("%s did not arrive whole from the board." % path) from None
+
+    def _execute(
+        self, name: str, args: Mapping[str, Any], told: FromController, task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        result: dict[str, Any] = self._execute_module(
+            module_name="orangepi.livepatch." + name,
+            module_args=dict(args, _from_controller=told.to_option()),
+            task_vars=task_vars,
+        )
+        return result
 
     def ask(
         self,
@@ -154,25 +176,27 @@ class BoardAction(ActionBase):
         if not told.candidates:
             told = replace(told, candidates=_candidates(candidates, sent=False))
         start = time.monotonic()
+        deadline = start + _longest_run(args, told)
         while True:
             # A run that is waited for has its files already.
             little = told if told.job is None else FromController(job=told.job)
-            result = self._execute_module(
-                module_name="orangepi.livepatch." + name,
-                module_args=dict(args, _from_controller=little.to_option()),
-                task_vars=task_vars,
-            )
-            result.pop("invocation", None)
-            wanted = result.pop("_needs", None)
-            if wanted is None:
-                return dict(result)
             try:
-                needs = needs_from_json(wanted)
+                result = answer_of(
+                    name, _told_in_texts(self._execute(name, args, little, task_vars))
+                )
+                wanted = result.pop("_needs", None)
+                needs = None if wanted is None else needs_from_json(wanted)
             except ShapeError as error:
-                raise AnsibleActionFail(
-                    "the board's answer was not understood: %s." % error
-                ) from None
+                message = "the board's answer was not understood: %s." % error
+                raise AnsibleActionFail(message) from None
+            if needs is None:
+                return result
             if needs.job is not None:
+                if time.monotonic() > deadline:
+                    raise AnsibleActionFail(
+                        "the board is still at work after %d seconds, longer than a run can take; "
+                        "look at it with livepatch_info." % (time.monotonic() - start)
+                    )
                 self._show(task_vars, needs.progress, time.monotonic() - start)
                 told = replace(told, job=needs.job)
                 continue
@@ -183,7 +207,7 @@ class BoardAction(ActionBase):
                     "what is installed changes while the livepatch is to be loaded; run again."
                 )
             if more == told:
-                return dict(result)
+                return result
             told = more
 
     def _supply(
@@ -195,34 +219,50 @@ class BoardAction(ActionBase):
         task_vars: dict[str, Any],
     ) -> FromController:
         """What is told, and what the board needs besides, as far as it can be found."""
+        like = next((one.file for one in candidates if one is not None), None)
         if needs.known and told.known is None:
-            found = [stored.file.livepatch for stored in self._search(catalog, needs, task_vars)]
+            found = [
+                stored.file.livepatch for stored in self._builds(needs, catalog, like, task_vars)
+            ]
             if found:
                 told = replace(told, known=tuple(found))
-        if needs.candidates and (told.images is None or not _sent(told)):
+        if needs.candidates and (told.back is None or not _sent(told)):
+            back = self._builds(needs, catalog, like, task_vars) if needs.builds else []
             told = replace(
                 told,
                 candidates=_candidates(candidates, sent=True),
-                images=self.images(needs, catalog, task_vars),
+                back=tuple(stored.candidate(True) for stored in back),
             )
         return told
 
-    def images(
-        self, needs: Needs, catalog: str | None, task_vars: dict[str, Any]
-    ) -> dict[str, bytes]:
-        """By build id, the modules that may have to be loaded again, as far as they are found."""
-        missing = set(needs.builds)
-        images: dict[str, bytes] = {}
-        if not missing:
-            return images
+    def _builds(
+        self,
+        needs: Needs,
+        catalog: str | None,
+        like: LivepatchFile | None,
+        task_vars: dict[str, Any],
+    ) -> list[Stored]:
+        """Files of the builds that the board has installed, as far as they are found.
+
+        like: a file for this board; of the catalog it gets to know nothing that is for
+        another kernel, and nothing that it doesn't have.
+        """
+        missing = set(needs.builds[:MAX_FILES])
+        found: list[Stored] = []
         for stored in self._search(catalog, needs, task_vars):
-            build_id = stored.file.livepatch.build_id
-            if build_id in missing:
-                images[build_id] = module_image(stored.data)
-                missing.discard(build_id)
+            file = stored.file
+            if file.livepatch.build_id not in missing:
+                continue
+            if like is not None and (file.kernel_release, file.arch) != (
+                like.kernel_release,
+                like.arch,
+            ):
+                continue
+            found.append(stored)
+            missing.discard(file.livepatch.build_id)
             if not missing:
                 break
-        return images
+        return found
 
     def _search(
         self, catalog: str | None, needs: Needs, task_vars: dict[str, Any]
@@ -235,7 +275,7 @@ class BoardAction(ActionBase):
         yield from _read(beside)
         for path in needs.paths:
             with suppress(AnsibleActionFail, LivepatchFileError):
-                data = self.slurp(path, task_vars)
+                data = self.read_from_board(path, True, task_vars)
                 yield Stored(inspect(data, path), data)
 
     @staticmethod
@@ -278,10 +318,20 @@ def _inspected(data: bytes, path: str) -> LivepatchFile:
     return file
 
 
-def images_of(paths: Sequence[str]) -> dict[str, bytes]:
-    """The modules of the files on the controller that can be read, by build id."""
-    found = {stored.file.livepatch.build_id: stored.data for stored in _read(paths)}
-    return {build_id: module_image(data) for build_id, data in found.items() if build_id}
+def files_at(paths: Sequence[str]) -> tuple[Candidate, ...]:
+    """The files on the controller that can be read, with their modules' bytes."""
+    return tuple(stored.candidate(True) for stored in _read(paths))
+
+
+def _longest_run(args: Mapping[str, Any], told: FromController) -> float:
+    """Seconds after which no run can be at work any more.
+
+    Every transition and its reversal take `timeout` at the most, on the way there
+    and back, after as long a wait for another run and another transition.
+    """
+    timeout = float(args.get("timeout") or 0)
+    livepatches = len(told.candidates) + (MAX_FILES if told.over is None else len(told.over))
+    return 2 * timeout + 2 * livepatches * (2 * timeout + 30)
 
 
 def _read(paths: Sequence[str]) -> Iterator[Stored]:
@@ -289,6 +339,17 @@ def _read(paths: Sequence[str]) -> Iterator[Stored]:
         with suppress(LivepatchFileError):
             data = read_stored(path)
             yield Stored(inspect(data, path), data)
+
+
+def _told_in_texts(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer with texts where ansible-core 2.19 and later make objects of its own of them."""
+    warnings = answer.get("warnings")
+    if isinstance(warnings, list):
+        texts = [getattr(getattr(one, "event", None), "msg", one) for one in warnings]
+        answer = dict(answer, warnings=texts)
+    if not isinstance(answer.get("exception", ""), str):
+        answer = {key: value for key, value in answer.items() if key != "exception"}
+    return answer
 
 
 def _candidates(stored: Sequence[Stored | None], sent: bool) -> tuple[Candidate | None, ...]:

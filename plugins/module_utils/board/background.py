@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import traceback
+from contextlib import suppress
 from typing import Any, Callable
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board import sysfs
@@ -27,7 +29,9 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import
 # As long as a user waits without wondering, in seconds.
 REPORT_AFTER = 10.0
 FORGET_AFTER = 3600.0
-JOB = re.compile(r"job\.([0-9]{1,10})\Z")
+JOB = re.compile(r"job\.([0-9a-f]{8})\.([0-9]{1,10})\.([0-9]{1,20})\Z")
+# The mark of a job whose result did not fit.
+LOST = ".lost"
 
 
 def run(store: BootStore, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -51,11 +55,10 @@ def resume(store: BootStore, job: str) -> dict[str, Any]:
 
 def _start(store: BootStore, work: Callable[[], dict[str, Any]]) -> str | None:
     """The job's name, under which the store will have what the work returns; None without one."""
-    if not store.put("job", None):
+    if not store.put("trial", None):
         return None
-    store.remove("job")
-    # Results that no controller has asked for.
-    store.remove_older("job.", FORGET_AFTER)
+    store.remove("trial")
+    _forget(store)
     reading, writing = os.pipe()
     try:
         pid = os.fork()
@@ -66,19 +69,35 @@ def _start(store: BootStore, work: Callable[[], dict[str, Any]]) -> str | None:
     if pid:
         os.close(writing)
         with os.fdopen(reading) as pipe:
-            return pipe.read()
+            return pipe.read() or None
     try:
         os.close(reading)
         os.setsid()
-        job = "job.%d" % os.getpid()
-        # Of an earlier process of that number, whose controller never asked again.
-        store.remove(job)
+        job = "job.%s.%d.%d" % (_boot(store), os.getpid(), _started(os.getpid()) or 0)
         os.write(writing, job.encode("ascii"))
         os.close(writing)
         _leave_the_connection()
-        store.put(job, _result(work))
+        if not store.put(job, _result(work)):
+            store.mark(job + LOST)
     finally:
         os._exit(0)
+
+
+def _boot(store: BootStore) -> str:
+    return str(store.boot_id)[:8]
+
+
+def _forget(store: BootStore) -> None:
+    """Remove results that no controller has asked for.  Told by the clock of the boot alone."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+    forgotten = now - FORGET_AFTER * os.sysconf("SC_CLK_TCK")
+    for name in store.names():
+        match = JOB.match(name.partition(LOST)[0])
+        if match is None:
+            continue
+        pid, started = int(match.group(2)), int(match.group(3))
+        if started < forgotten and _ended(pid, started):
+            store.remove(name)
 
 
 def wait(store: BootStore, job: str, seconds: float) -> dict[str, Any] | None:
@@ -88,12 +107,22 @@ def wait(store: BootStore, job: str, seconds: float) -> dict[str, Any] | None:
     """
     match = JOB.match(job)
     result = None
-    if match is not None:
-        pid = int(match.group(1))
-        if not wait_until(lambda: store.get(job) is not None or _ended(pid), seconds):
+    if match is not None and match.group(1) == _boot(store):
+        pid, started = int(match.group(2)), int(match.group(3))
+
+        def over() -> bool:
+            return _ended(pid, started) or store.get(job) is not None
+
+        if not wait_until(over, seconds):
             return None
         result = store.get(job)
         store.remove(job)
+        if result is None and store.remove(job + LOST):
+            return {
+                "failed": True,
+                "msg": "the run on the board has ended, and what it did could not be kept, since "
+                "%s is full. Look with livepatch_info, and run again." % store.directory,
+            }
     if not isinstance(result, dict):
         return {
             "failed": True,
@@ -133,8 +162,15 @@ def _leave_the_connection() -> None:
         os.dup2(null, fd)
 
 
-def _ended(pid: int) -> bool:
-    try:
+def _ended(pid: int, started: int) -> bool:
+    """Whether that process is none any more; another may have its number by now."""
+    with suppress(ChildProcessError):
         return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return not os.path.exists("/proc/%d" % pid)
+    return _started(pid) != started
+
+
+def _started(pid: int) -> int | None:
+    """When the process was started, in clock ticks after the boot: field 22 of proc(5)'s stat."""
+    text = sysfs.read_text("/proc/%d/stat" % pid)
+    fields = (text or "").rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else None

@@ -36,7 +36,7 @@ class StoreError(Exception):
 
 
 class BoardBusyError(Exception):
-    """Another run of this collection holds the board."""
+    """Another run of this collection holds the board, or no lock can be had."""
 
 
 class BootStore:
@@ -78,7 +78,7 @@ class BootStore:
                 content = json.loads(file.read(MAX_SIZE).decode("utf-8"))
                 if content["boot_id"] == self.boot_id:
                     return content["value"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError("%s: %s" % (self._path(name), error)) from error
         return None
 
@@ -86,7 +86,7 @@ class BootStore:
         """Keep the value, and tell whether that succeeded; a reader sees it whole or not at all."""
         if not self.usable:
             return False
-        temporary = "%s.%d" % (self._path(name), os.getpid())
+        temporary = "%s.new.%d" % (self._path(name), os.getpid())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
@@ -98,34 +98,47 @@ class BootStore:
             return False
         return True
 
-    def remove(self, name: str) -> None:
-        """Forget what was put under that name."""
+    def mark(self, name: str) -> None:
+        """Leave an empty file of that name: it fits where a value does not."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with suppress(OSError):
-            os.unlink(self._path(name))
+            os.close(os.open(self._path(name), flags, 0o600))
 
-    def remove_older(self, prefix: str, seconds: float) -> None:
-        """Forget whatever was put under such a name that long ago."""
-        now = time.time()
-        for name in os.listdir(self.directory):
-            path = self._path(name)
-            with suppress(OSError):
-                if name.startswith(prefix) and now - os.lstat(path).st_mtime > seconds:
-                    os.unlink(path)
+    def remove(self, name: str) -> bool:
+        """Forget what was put under that name, and tell whether there was anything."""
+        try:
+            os.unlink(self._path(name))
+        except OSError:
+            return False
+        return True
+
+    def names(self) -> list[str]:
+        """What there is in the directory."""
+        try:
+            return os.listdir(self.directory) if self.usable else []
+        except OSError:
+            return []
 
     @contextmanager
     def lock(self, timeout: float) -> Iterator[None]:
         """Hold the board for one run; BoardBusyError after `timeout` seconds of waiting.
 
-        Where no lock can be had, the kernel's own still keeps the list whole.
+        Where no lock can be had, neither can the board.
         """
+        if not self.usable:
+            raise BoardBusyError(
+                "nothing was touched: %s can't be used, so that two runs could not be kept apart. "
+                "It must be a directory that is root's alone (mode 0700); remove what is there, "
+                "and see that /run can be written." % self.directory
+            )
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(self._path("lock"), flags, 0o600) if self.usable else None
-        except OSError:
-            fd = None
-        if fd is None:
-            yield
-            return
+            fd = os.open(self._path("lock"), flags, 0o600)
+        except OSError as error:
+            raise BoardBusyError(
+                "nothing was touched: the lock %s can't be had: %s."
+                % (self._path("lock"), error.strerror)
+            ) from error
         try:
             deadline = time.monotonic() + timeout
             while True:
@@ -154,15 +167,22 @@ class BootStore:
         return hmac.new(self._key(), address.to_bytes(8, "big"), hashlib.sha256).hexdigest()[:16]
 
     def _key(self) -> bytes:
-        key = self.get("token_key")
-        if not isinstance(key, str) or len(key) != 64:
-            key = os.urandom(32).hex()
-            self.put("token_key", key)
-            key = self.get("token_key") or key
-        return bytes.fromhex(key)
+        key = _key_of(self.get("token_key"))
+        if key is None:
+            key = os.urandom(32)
+            self.put("token_key", key.hex())
+            key = _key_of(self.get("token_key")) or key
+        return key
 
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
+
+
+def _key_of(value: Any) -> bytes | None:
+    try:
+        return bytes.fromhex(value) if len(value) == 64 else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _boot_id() -> str | None:

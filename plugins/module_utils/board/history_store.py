@@ -36,9 +36,13 @@ def remember_stack(
     after: Board,
     params: Mapping[str, str],
     goal: tuple[Build, ...] | None = None,
-) -> None:
-    """Keep what a run found and left; params and goal as of record()."""
-    history = read_history(store) or ()
-    store.put(
-        "history", history_to_json(record(history, before.patches, after.patches, params, goal))
-    )
+) -> bool:
+    """Keep what a run found and left, and tell whether that succeeded; the rest as of record().
+
+    A history that can't be read is not written over: somebody may mend it.
+    """
+    history = read_history(store)
+    if history is None:
+        return False
+    noted = record(history, before.patches, after.patches, params, goal)
+    return store.put("history", history_to_json(noted))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from dataclasses import replace
 from itertools import chain, islice
@@ -26,6 +27,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board.kernel_me
     KernelLivepatch,
     KernelMemory,
     KernelMemoryError,
+    LayoutError,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.records import records
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.wait import wait_until
@@ -80,10 +82,15 @@ def read_board(store: BootStore, known: Iterable[Livepatch] = ()) -> Board:
 
 def files_needed(board: Board, told: FromController, beside: str | None) -> dict[str, Any]:
     """`_needs`, where states are unknown and the controller has not looked for the files yet."""
-    unknown = [patch.name for patch in board.patches if patch.states is None]
+    unknown = [patch for patch in board.patches if patch.states is None]
     if not unknown or told.known is not None:
         return {}
-    return {"_needs": Needs(known=True, paths=tuple(module_files(unknown, beside))).to_json()}
+    needs = Needs(
+        known=True,
+        builds=tuple(patch.build_id for patch in unknown if patch.build_id),
+        paths=tuple(module_files([patch.name for patch in unknown], beside)),
+    )
+    return {"_needs": needs.to_json()}
 
 
 def module_files(names: Iterable[str], beside: str | None = None) -> list[str]:
@@ -99,7 +106,9 @@ def module_files(names: Iterable[str], beside: str | None = None) -> list[str]:
             trees, os.walk("/lib/modules/%s" % os.uname().release)
         )
         for file in files
-        if MODULE_FILE.match(file) and file.partition(".ko")[0].replace("-", "_") in wanted
+        if MODULE_FILE.match(file)
+        and file.partition(".ko")[0].replace("-", "_") in wanted
+        and stat.S_ISREG(os.lstat(os.path.join(directory, file)).st_mode)
     )
     return list(islice(found, MAX_FILES))
 
@@ -118,8 +127,9 @@ def _installed(
         return _listed_by_the_kernel(store), "kernel", None
     except KernelMemoryError as error:
         why = "the kernel's own list of livepatches can't be read: %s" % error
-    recorded = list(records(store))
-    files = list(files)
+        # What was read from a file of such a kernel's was read wrong as well.
+        trusted = not isinstance(error, LayoutError)
+    recorded, files = (list(records(store)), list(files)) if trusted else ([], [])
     known = [
         _from_other_sources(shown[name], recorded, files) for name in sysfs.stack_order(list(shown))
     ]
@@ -133,7 +143,9 @@ def _listed_by_the_kernel(store: BootStore) -> list[Livepatch]:
         time.sleep(0.02 * attempt)
         listed = _kernel_list(store)
         shown = _shown_in_sysfs()
-        if {patch.name for patch in listed} == set(shown):
+        if {patch.name for patch in listed} == set(shown) and all(
+            shown[patch.name].replace in (None, patch.replace) for patch in listed
+        ):
             return [_merge(shown[patch.name], patch) for patch in listed]
     raise KernelMemoryError("the kernel's list of livepatches and sysfs do not agree")
 
@@ -144,12 +156,16 @@ def _shown_in_sysfs() -> dict[str, Livepatch]:
 
 
 def _kernel_list(store: BootStore) -> list[KernelLivepatch]:
+    layout = kernel_memory.find_layout(store, _kernel_version(os.uname().release))
+    for name in sysfs.livepatch_names() or []:
+        if os.path.exists(os.path.join(sysfs.LIVEPATCH, name, "replace_set")):
+            raise LayoutError("in this kernel a livepatch has replace_set instead of replace")
     address = store.get("klp_patches")
     with KernelMemory() as memory:
         if not isinstance(address, int):
             address = kernel_memory.find_klp_patches()
             store.put("klp_patches", address)
-        return kernel_memory.read_livepatches(memory, address, store.token)
+        return kernel_memory.read_livepatches(memory, address, store.token, layout)
 
 
 def _merge(shown: Livepatch, listed: KernelLivepatch) -> Livepatch:

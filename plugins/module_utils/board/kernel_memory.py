@@ -6,7 +6,8 @@
 
 The truth, whoever loaded them.  Standard library only; runs on the board, as
 root.  Whatever does not look as klp_layout says ends in KernelMemoryError, since a
-later kernel may have changed it.
+later kernel may have changed it, and nothing is read before the kernel's own
+description or its release says that it has not.
 """
 
 from __future__ import annotations
@@ -17,16 +18,25 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Callable
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import btf
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board.boot_store import (
+    BootStore,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.klp_layout import (
-    KLP_OBJECT_SIZE,
+    EXPECTED,
+    FIRST_CHECKED,
+    KLP_OBJECT_KOBJ_NAME,
     KLP_PATCH_KOBJ_NAME,
     KLP_PATCH_LIST,
     KLP_PATCH_OBJS,
-    KLP_PATCH_REPLACE,
-    KLP_PATCH_SIZE,
     KLP_STATE_SIZE,
+    LAST_CHECKED,
     MODULE_NAME,
     MODULE_NAME_LEN,
+    Layout,
+    Struct,
+    difference,
+    layout_of,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.model import CALLBACKS
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
@@ -36,6 +46,10 @@ MAX_PATCHES = 1024
 MAX_STATES = 65536
 MAX_OBJECTS = 4096
 MAX_SEGMENTS = 65535
+# For all of it: two readings of the longest array of states.  What is short costs a call, too.
+MAX_BYTES = 4 * 1024 * 1024
+LEAST_BYTES = 64
+PAGE = 4096
 
 ELFCLASS64 = 2
 ET_CORE = 4
@@ -44,6 +58,10 @@ PT_LOAD = 1
 
 class KernelMemoryError(Exception):
     """The list can't be read, or does not look as it must; the message says why."""
+
+
+class LayoutError(KernelMemoryError):
+    """This kernel's structures are others than klp_layout's, and so are its livepatch files'."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,7 @@ class KernelMemory:
         except BaseException:
             os.close(self._fd)
             raise
+        self._left = MAX_BYTES
 
     def __enter__(self) -> KernelMemory:
         return self
@@ -106,7 +125,16 @@ class KernelMemory:
         ]
 
     def read(self, address: int, size: int) -> bytes:
-        """That many bytes at that virtual address.  Raises KernelMemoryError."""
+        """That many bytes at that virtual address.
+
+        Raises KernelMemoryError, also where more has been read than any real
+        list has: the arrays of a corrupt one are each within bounds, not their product.
+        """
+        self._left -= max(size, LEAST_BYTES)
+        if self._left < 0:
+            raise KernelMemoryError(
+                "the kernel's list of livepatches has more than %d MiB" % (MAX_BYTES >> 20)
+            )
         for start, length, offset in self._segments:
             if start <= address and address + size <= start + length:
                 data = self._pread(offset + address - start, size)
@@ -120,7 +148,7 @@ class KernelMemory:
 
     def read_string(self, address: int, size: int) -> str:
         """A NUL-terminated string of fewer than `size` bytes; it may end before the next page."""
-        first = min(size, 4096 - address % 4096)
+        first = min(size, PAGE - address % PAGE)
         data = self.read(address, first)
         if b"\0" not in data and first < size:
             data += self.read(address + first, size - first)
@@ -163,28 +191,69 @@ def find_klp_patches(path: str = "/proc/kallsyms") -> int:
     return address
 
 
+def find_layout(store: BootStore, release: tuple[int, int]) -> Layout:
+    """The layout that this kernel is known to have.
+
+    From its BTF, which is kept for the boot; where it has none, by its release.
+    Raises LayoutError where BTF tells of another layout, and KernelMemoryError
+    where nothing tells of any.
+    """
+    try:
+        structs = _described(store)
+    except btf.BtfError as error:
+        raise KernelMemoryError("the kernel's layout can't be proved: %s" % error) from error
+    if structs is None:
+        if FIRST_CHECKED <= release <= LAST_CHECKED:
+            return Layout()
+        raise KernelMemoryError(
+            "the kernel's layout can't be proved: it has no BTF, and is not of Linux %d.%d to %d.%d"
+            % (*FIRST_CHECKED, *LAST_CHECKED)
+        )
+    why = difference(structs)
+    if why is not None:
+        raise LayoutError(why)
+    return layout_of(structs)
+
+
+def _described(store: BootStore) -> dict[str, Struct] | None:
+    kept = store.get("btf")
+    if isinstance(kept, dict) and "structs" in kept:
+        try:
+            return btf.from_json(kept["structs"])
+        except ValueError:
+            pass
+    structs = btf.read_structs(EXPECTED)
+    store.put("btf", {"structs": btf.to_json(structs)})
+    return structs
+
+
 def read_livepatches(
-    memory: KernelMemory, klp_patches: int, token: Callable[[int], str | None]
+    memory: KernelMemory,
+    klp_patches: int,
+    token: Callable[[int], str | None],
+    layout: Layout | None = None,
 ) -> list[KernelLivepatch]:
     """Every livepatch on the kernel's list, in stack order.
 
-    klp_patches: the list head's address; token: makes a data pointer opaque.
-    The list is walked without the kernel's lock, so it is read again until two
-    readings agree.  Raises KernelMemoryError where it is corrupt or keeps
-    changing.
+    klp_patches: the list head's address; token: makes a data pointer opaque;
+    layout: the usual one by default.  The list is walked without the kernel's
+    lock, so it is read again until two readings agree.  Raises KernelMemoryError
+    where it is corrupt or keeps changing, and LayoutError where a structure has
+    not its layout.
     """
+    layout = layout or Layout()
     error = KernelMemoryError("the kernel's list of livepatches keeps changing")
     previous = None
     for _attempt in range(5):
         try:
             current = [
-                _read_livepatch(memory, address, token) for address in _walk(memory, klp_patches)
+                _read_livepatch(memory, address, layout) for address in _walk(memory, klp_patches)
             ]
         except KernelMemoryError as reason:
             previous, error = None, reason
             continue
         if current == previous:
-            return current
+            return [patch.shown(token) for patch in current]
         previous = current
     raise error
 
@@ -208,54 +277,88 @@ def _walk(memory: KernelMemory, head: int) -> list[int]:
     return addresses
 
 
-def _read_livepatch(
-    memory: KernelMemory, address: int, token: Callable[[int], str | None]
-) -> KernelLivepatch:
-    patch = memory.read(address, KLP_PATCH_SIZE)
-    objs, states = struct.unpack_from(memory.byte_order + "QQ", patch, KLP_PATCH_OBJS)
+@dataclass(frozen=True)
+class _Patch:
+    address: int
+    name: str
+    replace: bool
+    # id, version, address of the data
+    states: tuple[tuple[int, int, int], ...]
+    callbacks: dict[str, tuple[str, ...]] | None
+
+    def shown(self, token: Callable[[int], str | None]) -> KernelLivepatch:
+        states = (SystemState(id, version, token(data)) for id, version, data in self.states)
+        return KernelLivepatch(self.address, self.name, self.replace, tuple(states), self.callbacks)
+
+
+def _read_livepatch(memory: KernelMemory, address: int, layout: Layout) -> _Patch:
+    patch = memory.read(address, KLP_PATCH_KOBJ_NAME + 8)
+    objs, states, replace, padding = struct.unpack_from(
+        memory.byte_order + "QQB7s", patch, KLP_PATCH_OBJS
+    )
     (name,) = struct.unpack_from(memory.byte_order + "Q", patch, KLP_PATCH_KOBJ_NAME)
-    replace = patch[KLP_PATCH_REPLACE]
     kobj_name = memory.read_string(name, MODULE_NAME_LEN)
-    if replace > 1 or not MODULE_NAME.match(kobj_name):
-        raise KernelMemoryError("struct klp_patch has not the layout known from Linux 5.5 to 7.3")
-    return KernelLivepatch(
+    if replace > 1 or any(padding) or not MODULE_NAME.match(kobj_name):
+        raise _unlike("klp_patch")
+    return _Patch(
         address=address,
         name=kobj_name,
         replace=bool(replace),
-        states=tuple(_read_states(memory, states, token)) if states else (),
-        callbacks=_read_callbacks(memory, objs),
+        states=tuple(_read_states(memory, states)) if states else (),
+        callbacks=_read_callbacks(memory, objs, layout.object_size),
     )
 
 
-def _read_states(
-    memory: KernelMemory, address: int, token: Callable[[int], str | None]
-) -> list[SystemState]:
-    states: list[SystemState] = []
-    layout = struct.Struct(memory.byte_order + "QI4xQ")
+def _read_states(memory: KernelMemory, address: int) -> list[tuple[int, int, int]]:
+    states: list[tuple[int, int, int]] = []
+    entries = struct.Struct(memory.byte_order + "QI4sQ")
     while len(states) < MAX_STATES:
-        entry = memory.read(address + len(states) * KLP_STATE_SIZE, KLP_STATE_SIZE)
-        id, version, data = layout.unpack(entry)
-        if id == 0:
-            return states
-        states.append(SystemState(id, version, token(data)))
+        at = address + len(states) * KLP_STATE_SIZE
+        # Nothing behind the page that the array ends in, and little behind a short array.
+        fit = (PAGE - at % PAGE) // KLP_STATE_SIZE
+        count = max(1, min(fit, max(4, len(states)), MAX_STATES - len(states)))
+        for id, version, padding, data in entries.iter_unpack(
+            memory.read(at, count * KLP_STATE_SIZE)
+        ):
+            if id == 0:
+                return states
+            # The compiler clears what lies between the fields; a longer field does not leave it so.
+            if any(padding):
+                raise _unlike("klp_state")
+            states.append((id, version, data))
     raise KernelMemoryError("an array of system states does not end within %d" % MAX_STATES)
 
 
-def _read_callbacks(memory: KernelMemory, address: int) -> dict[str, tuple[str, ...]] | None:
-    """None where the array's stride is not the usual one (CONFIG_DEBUG_KOBJECT_RELEASE)."""
+def _read_callbacks(
+    memory: KernelMemory, address: int, stride: int
+) -> dict[str, tuple[str, ...]] | None:
+    """None where the array's stride is another one (CONFIG_DEBUG_KOBJECT_RELEASE, without BTF).
+
+    Every object's kobject has the object's name, and lies behind the callbacks.
+    """
     callbacks: dict[str, tuple[str, ...]] = {}
-    try:
-        for index in range(MAX_OBJECTS):
-            obj = address + index * KLP_OBJECT_SIZE
-            name, funcs, *pointers = memory.read_pointers(obj, 2 + len(CALLBACKS))
-            if not name and not funcs:
+    for index in range(MAX_OBJECTS):
+        try:
+            words = memory.read_pointers(address + index * stride, KLP_OBJECT_KOBJ_NAME // 8 + 1)
+            if not any(words):
                 return callbacks
+            name, funcs, *pointers, _enabled, kobj_name = words
             object_name = memory.read_string(name, MODULE_NAME_LEN) if name else "vmlinux"
-            if not funcs or not MODULE_NAME.match(object_name):
-                return None
-            callbacks[object_name] = tuple(
-                kind for kind, pointer in zip(CALLBACKS, pointers) if pointer
-            )
-    except KernelMemoryError:
-        pass
+            if not funcs or memory.read_string(kobj_name, MODULE_NAME_LEN) != object_name:
+                raise _unlike("klp_object")
+        except KernelMemoryError:
+            # The first is where it must be, whatever the stride.
+            if index == 0:
+                raise
+            return None
+        callbacks[object_name] = tuple(
+            kind for kind, pointer in zip(CALLBACKS, pointers) if pointer
+        )
     return None
+
+
+def _unlike(name: str) -> LayoutError:
+    return LayoutError(
+        "struct %s has not the layout known from Linux %d.%d to %d.%d"
+        % (name, *FIRST_CHECKED, *LAST_CHECKED)
+    )

@@ -21,29 +21,39 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
 
-def remember(store: BootStore, patch: Livepatch, params: str) -> None:
+def remember(store: BootStore, patch: Livepatch, params: str, sha256: str) -> None:
     """Record what was loaded, for a board whose kernel does not show its own list.
 
-    params: the module parameters, which no kernel shows.
+    params: the module parameters, which no kernel shows; sha256: of the module's
+    bytes, by which the way back knows them again.
     """
     records = store.get("records")
     records = dict(records) if isinstance(records, dict) else {}
-    records[patch.name] = dict(livepatch_to_json(patch), params=params)
+    records[patch.name] = dict(livepatch_to_json(patch), params=params, sha256=sha256)
     store.put("records", records)
 
 
 def loaded_with(store: BootStore, patch: Livepatch) -> str | None:
     """The module parameters that this build was loaded with; None where it was not by us."""
-    records: Any = store.get("records")
-    record = records.get(patch.name) if isinstance(records, dict) else None
+    return _recorded(store, patch, "params")
+
+
+def loaded_from(store: BootStore, patch: Livepatch) -> str | None:
+    """The SHA-256 of the bytes that this build was loaded from; None where it was not by us."""
+    return _recorded(store, patch, "sha256")
+
+
+def _recorded(store: BootStore, patch: Livepatch, key: str) -> str | None:
+    known: Any = store.get("records")
+    record = known.get(patch.name) if isinstance(known, dict) else None
     if (
         not isinstance(record, dict)
         or not patch.build_id
         or record.get("build_id") != patch.build_id
     ):
         return None
-    params = record.get("params")
-    return params if isinstance(params, str) else None
+    value = record.get(key)
+    return value if isinstance(value, str) else None
 
 
 def records(store: BootStore) -> Iterable[Livepatch]:

@@ -10,6 +10,7 @@ Failure besides them, with one sentence.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Iterable, Mapping, Sequence
 
@@ -18,6 +19,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board.history_s
     remember_stack,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.records import (
+    loaded_from,
     loaded_with,
     remember,
 )
@@ -40,6 +42,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.planner import 
     name_of,
     shortest_way,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import Candidate
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     livepatch_to_json,
     system_states_to_json,
@@ -53,6 +56,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.stack import (
     board_after,
     function_changes,
     same_build,
+    same_stack,
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
@@ -115,13 +119,14 @@ class Run:
         self,
         wanted: Sequence[Wanted],
         candidates: Mapping[str, bytes],
-        images: Mapping[str, bytes] | None = None,
+        back: Sequence[Candidate] | None = None,
         over: Sequence[Build] | None = None,
     ) -> None:
         """Bring the whole stack to what is wanted.
 
         candidates: the bytes of what may be loaded, by name, as the kernel takes
-        them; images: those of what is installed, by build id, for the way back;
+        them; back: files of what is installed, for the way back, None where they were
+        not looked for;
         over: the stack that the caller has decided over, None where it has not.
         Raises Failure, and ImagesNeeded.
         """
@@ -140,7 +145,7 @@ class Run:
                 % (_names(over), _names(self.after.patches))
             )
         params = {want.patch.name: want.params for want in wanted}
-        self._make(self.decision.steps, params, candidates, images)
+        self._make(self.decision.steps, params, candidates, back)
         if self.decision.steps and _names(self.after.patches) != _names(patches):
             raise Failure(
                 "%s is installed where %s was wanted; somebody else has changed it meanwhile."
@@ -152,7 +157,7 @@ class Run:
         candidate: LivepatchFile,
         params: str,
         image: bytes | None,
-        images: Mapping[str, bytes] | None = None,
+        back: Sequence[Candidate] | None = None,
     ) -> None:
         """Load the candidate unless this build is enabled already; the rest as of stack()."""
         patch = candidate.livepatch
@@ -169,7 +174,7 @@ class Run:
         if not self.decision.allowed:
             raise Refused(self.decision.refusal(patch.name) + self._blocked_by())
         bytes_of = {} if image is None else {patch.name: image}
-        self._make(self.decision.steps, {patch.name: params}, bytes_of, images)
+        self._make(self.decision.steps, {patch.name: params}, bytes_of, back)
 
     def disable(self, name: str, remove: bool, build: Livepatch | None = None) -> None:
         """Disable the livepatch and, to `remove`, unload its module too.
@@ -225,7 +230,11 @@ class Run:
         store = self.kernel.store
         known = {patch.name: loaded_with(store, patch) for patch in self.after.patches}
         params = {name: given for name, given in known.items() if given is not None}
-        remember_stack(store, self.before, self.after, params, self._goal)
+        if not remember_stack(store, self.before, self.after, params, self._goal):
+            self.warnings.append(
+                "What is installed could not be noted in the history (%s is full, or what is in it "
+                "can't be read), so that a rollback will not know of it." % store.directory
+            )
 
     @property
     def changed(self) -> bool:
@@ -305,7 +314,7 @@ class Run:
         steps: Sequence[Step],
         params: Mapping[str, str],
         candidates: Mapping[str, bytes],
-        images: Mapping[str, bytes] | None,
+        back: Sequence[Candidate] | None,
     ) -> None:
         """Make the steps, and go back to what was installed where one of them fails."""
         if not steps:
@@ -317,11 +326,12 @@ class Run:
         self._goal = builds(after_all(steps, installed))
         lost = _lost(steps, installed)
         missing = [step for step in steps if _loads(step) and step.patch.name not in candidates]
-        if missing or lost and images is None:
+        if missing or lost and back is None:
             raise ImagesNeeded([patch.build_id for patch in lost if patch.build_id])
         if any(step.action != DISABLE for step in steps):
             self._check_able()
-        self._warn_of(lost, images or {})
+        images = self._images(lost, back or ())
+        self._warn_of(lost, images)
         for step in filter(_loads, steps):
             # A disabled livepatch can't be enabled again; its module must be loaded anew.
             self._remove_leftover(step.patch.name)
@@ -346,7 +356,7 @@ class Run:
             elif step.action == REMOVE:
                 how_it_is = ""
             else:
-                how_it_is = self._go_back(made, installed, images or {})
+                how_it_is = self._go_back(made, installed, images)
             raise Failure(("%s %s" % (failure, how_it_is)).rstrip()) from error
         self._verify(steps, params, installed)
 
@@ -358,7 +368,7 @@ class Run:
             self.after = self._read()
             raise Failure("%s could not be loaded: %s" % (patch.name, why)) from why
         loaded = replace(patch, build_id=kernel.build_id(patch.name))
-        remember(kernel.store, loaded, params)
+        remember(kernel.store, loaded, params, hashlib.sha256(image).hexdigest())
         self._finish(patch.name, "patching")
 
     def _disable(self, name: str) -> None:
@@ -407,6 +417,8 @@ class Run:
         finally:
             if self.transition.outcome != "stalled":
                 self.transition = failed
+        if not same_stack(self.after.patches, installed):
+            return "%s What was loaded again is not what was there." % self._compared_with_before()
         self.restored = True
         return "What was disabled for it was loaded again; what was installed before is installed."
 
@@ -440,12 +452,30 @@ class Run:
                     )
             self.after = self._read()
 
+    def _images(self, lost: Sequence[Livepatch], back: Sequence[Candidate]) -> dict[str, bytes]:
+        """By build id, the bytes that may be loaded again.
+
+        What was loaded by us is known by its bytes.  What somebody else loaded is
+        known by build id and states, and its file comes from the operator's catalog, or
+        from where nobody but root can write on the board.
+        """
+        images = {}
+        for patch in lost:
+            sha256 = loaded_from(self.kernel.store, patch)
+            for one in back:
+                if one.image is None or not same_build(one.file.livepatch, patch):
+                    continue
+                if sha256 in (None, hashlib.sha256(one.image).hexdigest()):
+                    images[str(patch.build_id)] = one.image
+        return images
+
     def _warn_of(self, lost: Sequence[Livepatch], images: Mapping[str, bytes]) -> None:
         missing = [patch.name for patch in lost if patch.build_id not in images]
         if missing:
             self.warnings.append(
-                "The file of %s was found neither beside src nor among the board's modules: had "
-                "the load failed, it could not have been loaded again." % " and ".join(missing)
+                "The file of %s, the very one that it was loaded from, was found neither beside "
+                "src nor among the board's modules: had the load failed, it could not have been "
+                "loaded again." % " and ".join(missing)
             )
 
     def _pinned(self) -> list[str]:

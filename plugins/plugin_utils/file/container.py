@@ -22,6 +22,9 @@ from typing import Any
 # Both as stored and uncompressed, in bytes.  Livepatches are rarely above 1 MiB.
 MAX_MODULE = 64 * 2**20
 
+# Of PKCS#7, in bytes: what is longer is one, but who made it is not looked up.
+MAX_SIGNATURE = 2**16
+
 # For the decoder itself: xz -9 and zstd --ultra want a window of 64 MiB.
 _WINDOW_LOG = 26
 _MAX_DECODER = 2**_WINDOW_LOG + 16 * 2**20
@@ -65,7 +68,7 @@ class Signature:
     signer: the common name of the issuer in the first SignerInfo, as modinfo
     prints it; hash: the digest's name as the kernel spells it.  None where it
     can't be told (a key identifier instead of an issuer, an unknown digest,
-    a signature in the format of before Linux 4.3).
+    a signature in the format of before Linux 4.3, one that is too long).
     """
 
     signer: str | None
@@ -143,7 +146,7 @@ def _bounded(decoder: Any, data: bytes, name: str) -> bytes:
 
 def _check_rest(rest: bytes, name: str) -> None:
     # xz pads its streams with zeros, tar and dd do so with everything.
-    if rest.strip(b"\0"):
+    if rest.count(0) < len(rest):
         raise _damaged(name, "%d bytes follow its end" % len(rest))
 
 
@@ -208,7 +211,7 @@ def split_signature(image: bytes) -> tuple[int, Signature | None]:
         module -= signer_len + key_id_len
     if module < 0:
         raise _damaged_signature()
-    if id_type != _PKEY_ID_PKCS7:
+    if id_type != _PKEY_ID_PKCS7 or sig_len > MAX_SIGNATURE:
         return module, Signature(None, None)
     return module, _pkcs7_signature(image[module:end])
 

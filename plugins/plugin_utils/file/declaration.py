@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.klp_layout import MODULE_NAME
 from ansible_collections.orangepi.livepatch.plugins.module_utils.model import CALLBACKS
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import is_name
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Function,
     Object,
@@ -26,10 +27,12 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.elf import
     ElfError,
     Location,
     damaged,
+    quoted,
 )
 
 MAX_OBJECTS = 4096
 MAX_FUNCTIONS = 16384
+MAX_CALLBACKS = len(CALLBACKS) * MAX_OBJECTS
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ def function_declaration(elf: Elf, name: Location, sympos: Location) -> Function
     if elf.relocated(sympos):
         raise damaged("a patched function's position is no number")
     text = elf.string(location)
-    if not text or "/" in text:
-        raise damaged("a patched function's name is %r" % text)
+    if not is_name(text):
+        raise damaged("a patched function's name is %s" % quoted(text))
     # The kernel takes position 0 for the only function of that name (struct klp_func's old_sympos).
     return FunctionDeclaration(Function(text, elf.unsigned(sympos) or 1), location)
 
@@ -103,8 +106,8 @@ def object_name(elf: Elf, name: Location) -> str:
     if location is None:
         raise damaged("a patched object has no name")
     text = elf.string(location)
-    if not MODULE_NAME.match(text):
-        raise damaged("a patched object's name is %r" % text)
+    if not MODULE_NAME.match(text) or not is_name(text):
+        raise damaged("a patched object's name is %s" % quoted(text))
     return text
 
 
@@ -144,3 +147,8 @@ def too_many_objects() -> ElfError:
 def too_many_functions() -> ElfError:
     """The error for more than MAX_FUNCTIONS functions."""
     return ElfError("patches more than %d functions; no livepatch does." % MAX_FUNCTIONS)
+
+
+def too_many_callbacks() -> ElfError:
+    """The error for more than MAX_CALLBACKS callbacks."""
+    return ElfError("has more than %d callbacks; no livepatch has." % MAX_CALLBACKS)

@@ -4,35 +4,42 @@
 
 """A kernel module as ELF: sections, words, strings, and where pointers point.
 
-Runs on the controller, with pyelftools.  Every offset, index and count of the
-file is checked before it is used, and every table has a bound, so that a
-hostile file costs no more than an honest one.  Tables are unpacked in bulk, and
-only where they are needed: the relocations of the debug information are most of
-a module, and nothing here asks for them.
+Runs on the controller, with the numbers that pyelftools knows.  Every offset,
+index and count of the file is checked before it is used, and everything that is
+read is spent of one budget, so that a hostile file costs no more than an honest
+one.  Tables are unpacked in bulk, once, and only where they are needed: the
+relocations of the debug information are most of a module, and nothing here asks
+for them.
 """
 
 from __future__ import annotations
 
 import bisect
-import io
 import struct
 import traceback
 from collections.abc import Iterator, KeysView
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
+
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.budget import Budget
 
 try:
-    from elftools.common.utils import struct_parse
     from elftools.elf import enums
-    from elftools.elf.elffile import ELFFile
 except ImportError:
     PYELFTOOLS_IMPORT_ERROR: str | None = traceback.format_exc()
 else:
     PYELFTOOLS_IMPORT_ERROR = None
 
-# The System V ABI (gABI), chapter 4: sizes of the 64-bit structures, in bytes.
+# A name is longer than this nowhere in a message.
+_QUOTED = 60
+
+# The System V ABI (gABI), chapter 4: the 64-bit structures, without the byte order.
+EHDR, SHDR, SYM, RELA = "16sHHIQQQIHHHHHH", "IIQQQQIIQQ", "IBBHQQ", "QQq"
 EHDR_SIZE, SHDR_SIZE, SYM_SIZE, RELA_SIZE = 64, 64, 24, 24
 POINTER = 8
+ET_REL = 1
+SHT_NULL, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS = 0, 2, 3, 4, 7, 8
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 0x1, 0x2, 0x4
 SHN_UNDEF, SHN_LORESERVE = 0, 0xFF00
 STT_OBJECT, STT_FUNC = 1, 2
@@ -47,9 +54,22 @@ MAX_NOTES = 65536  # bytes, of all sections
 MAX_SECTION_NAME = 1024
 MAX_STRING = 512
 
+# What is spent on one of each, in steps and bytes.
+_SECTION, _ROW, _POINTER, _WORD, _STRING = 16, 1, 4, 1, 4
+_KEPT_ROW, _KEPT_POINTER = 250, 150
+
 
 class ElfError(ValueError):
     """What is wrong with the file; a sentence that lacks its subject, and says what to do."""
+
+
+class NoLivepatchError(ElfError):
+    """The file is whole, and something else than a livepatch."""
+
+
+def quoted(text: str) -> str:
+    """A text of the file, for a message."""
+    return repr(text if len(text) <= _QUOTED else text[:_QUOTED] + "...")
 
 
 def damaged(what: str) -> ElfError:
@@ -57,18 +77,17 @@ def damaged(what: str) -> ElfError:
     return ElfError("is damaged: %s; copy or build it again." % what)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Section:
     """A section header.
 
-    type: sh_type's name, SHT_PROGBITS say, or its number where it has none;
-    flags, link, info: sh_flags and so on; offset, size: in bytes, inside the
-    file for all but SHT_NOBITS.
+    type, flags, link, info: sh_type and so on; offset, size: in bytes, inside
+    the file for all but SHT_NOBITS.
     """
 
     index: int
     name: str
-    type: str | int
+    type: int
     flags: int
     offset: int
     size: int
@@ -83,22 +102,20 @@ class Section:
     @property
     def nobits(self) -> bool:
         """Whether it is all zero when the module is loaded (.bss)."""
-        return self.type == "SHT_NOBITS"
+        return self.type == SHT_NOBITS
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """A byte of the module: the section's index, and the offset in bytes into it."""
 
     section: int
     offset: int
 
-    def __add__(self, offset: int) -> Location:
+    def __add__(self, offset: int) -> Location:  # type: ignore[override]
         return Location(self.section, self.offset + offset)
 
 
-@dataclass(frozen=True)
-class Relocation:
+class Relocation(NamedTuple):
     """What a relocation refers to.
 
     type: its number in the machine's ABI; target: the symbol's location plus the
@@ -114,126 +131,113 @@ class Relocation:
 class Elf:
     """A relocatable 64-bit ELF file for a machine that has livepatching.
 
-    arch: as uname -m says; sections: all headers.  Raises ElfError where the
-    data is anything else; its methods do where a part that is asked for makes
-    no sense.
+    arch: as uname -m says; sections: all headers; size: where the module proper
+    ends in the file, in bytes; budget: of what is read of it.  Raises ElfError
+    where the data is anything else; its methods do where a part that is asked
+    for makes no sense, and SpentError where too much is asked for.
     """
 
-    def __init__(self, data: bytes, size: int) -> None:
+    def __init__(self, data: bytes, size: int, budget: Budget | None = None) -> None:
         """data: the whole file; size: where the module proper ends in it, in bytes."""
-        if PYELFTOOLS_IMPORT_ERROR is not None:
-            raise ElfError(
-                "can't be read: pyelftools is required on the controller; "
-                "pip install pyelftools there."
-            )
         self._data = data
-        self._size = size
-        self._check_ident()
-        self._elf = ELFFile(io.BytesIO(data))
-        self.arch, self._abs64 = self._machine()
-        self.order = "<" if self._elf.little_endian else ">"
+        self.size = size
+        self.budget = budget or Budget()
+        self.order = self._byte_order()
         self._long = struct.Struct(self.order + "Q")
         self._int = struct.Struct(self.order + "I")
-        self._rela = struct.Struct(self.order + "QQq")
-        self._sym = struct.Struct(self.order + "IBBHQQ")
-        self.sections = self._read_sections()
+        self._rela = struct.Struct(self.order + RELA)
+        self._sym = struct.Struct(self.order + SYM)
+        header = struct.unpack_from(self.order + EHDR, data)
+        self.arch, self._abs64 = self._machine(type_=header[1], number=header[2])
+        self.sections = self._read_sections(
+            start=header[6], entry_size=header[11], count=header[12], strings=header[13]
+        )
         self._by_name: dict[str, Section] = {}
         self._tables: dict[int, list[Section]] = {}
+        self._symtab: Section | None = None
         for section in self.sections:
             self._by_name.setdefault(section.name, section)
-            if section.type == "SHT_RELA":
+            if section.type == SHT_RELA:
                 self._tables.setdefault(section.info, []).append(section)
-        self._symtab = next((s for s in self.sections if s.type == "SHT_SYMTAB"), None)
+            elif section.type == SHT_SYMTAB and self._symtab is None:
+                self._symtab = section
         if self._symtab and self._symtab.size > MAX_SYMBOLS * SYM_SIZE:
             raise ElfError("has more than %d symbols; no livepatch has." % MAX_SYMBOLS)
         self._relocations: dict[int, dict[int, tuple[int, int]]] = {}
         self._relocation_count = 0
-        self._sorted: dict[int, list[int]] = {}
-        self._starts: dict[int, list[int]] = {}
+        self._pointers: dict[int, tuple[list[int], list[Location]]] = {}
 
-    def _check_ident(self) -> None:
+    def _byte_order(self) -> str:
+        """That of struct's formats."""
         ident = self._data[:16]
         if not ident.startswith(b"\x7fELF"):
             raise ElfError(
                 "is not an ELF file; give a livepatch module (.ko, .ko.xz, .ko.zst or .ko.gz)."
             )
-        if self._size < EHDR_SIZE:
+        if self.size < EHDR_SIZE:
             raise damaged("it ends within its ELF header")
         elfclass, encoding = ident[4], ident[5]
         if elfclass == 1:
-            raise ElfError(
+            raise NoLivepatchError(
                 "is a 32-bit ELF file, and livepatching exists on 64-bit kernels only; "
                 "build it for the board's kernel."
             )
         if elfclass != 2 or encoding not in (1, 2):
             raise damaged("its ELF header has an unknown class or byte order")
+        return "<" if encoding == 1 else ">"
 
-    def _machine(self) -> tuple[str, int]:
+    def _machine(self, type_: int, number: int) -> tuple[str, int]:
         """What uname -m says, and the type of relocation that makes a pointer in data."""
-        machines = {
-            ("EM_X86_64", True): ("x86_64", enums.ENUM_RELOC_TYPE_x64["R_X86_64_64"]),
-            ("EM_AARCH64", True): ("aarch64", enums.ENUM_RELOC_TYPE_AARCH64["R_AARCH64_ABS64"]),
-            ("EM_AARCH64", False): (
-                "aarch64_be",
-                enums.ENUM_RELOC_TYPE_AARCH64["R_AARCH64_ABS64"],
-            ),
-            ("EM_S390", False): ("s390x", enums.ENUM_RELOC_TYPE_S390X["R_390_64"]),
-            ("EM_PPC64", True): ("ppc64le", enums.ENUM_RELOC_TYPE_PPC64["R_PPC64_ADDR64"]),
-            ("EM_PPC64", False): ("ppc64", enums.ENUM_RELOC_TYPE_PPC64["R_PPC64_ADDR64"]),
-            ("EM_LOONGARCH", True): (
-                "loongarch64",
-                enums.ENUM_RELOC_TYPE_LOONGARCH["R_LARCH_64"],
-            ),
-        }
-        if self._elf["e_type"] != "ET_REL":
-            raise ElfError(
+        if type_ != ET_REL:
+            raise NoLivepatchError(
                 "is an ELF file but not a kernel module (%s instead of ET_REL); "
-                "give a livepatch module (.ko)." % self._elf["e_type"]
+                "give a livepatch module (.ko)." % _called(enums.ENUM_E_TYPE, type_)
             )
-        machine = machines.get((self._elf["e_machine"], self._elf.little_endian))
+        name = _called(enums.ENUM_E_MACHINE, number)
+        aarch64 = enums.ENUM_RELOC_TYPE_AARCH64["R_AARCH64_ABS64"]
+        ppc64 = enums.ENUM_RELOC_TYPE_PPC64["R_PPC64_ADDR64"]
+        machine = {
+            ("EM_X86_64", "<"): ("x86_64", enums.ENUM_RELOC_TYPE_x64["R_X86_64_64"]),
+            ("EM_AARCH64", "<"): ("aarch64", aarch64),
+            ("EM_AARCH64", ">"): ("aarch64_be", aarch64),
+            ("EM_S390", ">"): ("s390x", enums.ENUM_RELOC_TYPE_S390X["R_390_64"]),
+            ("EM_PPC64", "<"): ("ppc64le", ppc64),
+            ("EM_PPC64", ">"): ("ppc64", ppc64),
+            ("EM_LOONGARCH", "<"): ("loongarch64", enums.ENUM_RELOC_TYPE_LOONGARCH["R_LARCH_64"]),
+        }.get((name, self.order))
         if machine is None:
-            raise ElfError(
+            raise NoLivepatchError(
                 "is for a machine without livepatching (%s, %s-endian); "
                 "build it for the board's machine."
-                % (self._elf["e_machine"], "little" if self._elf.little_endian else "big")
+                % (name, "little" if self.order == "<" else "big")
             )
         return machine
 
-    def _read_sections(self) -> tuple[Section, ...]:
-        elf = self._elf
-        start, count, strings = elf["e_shoff"], elf["e_shnum"], elf["e_shstrndx"]
-        if elf["e_shentsize"] != SHDR_SIZE or not 0 < strings < count:
+    def _read_sections(
+        self, start: int, entry_size: int, count: int, strings: int
+    ) -> tuple[Section, ...]:
+        if entry_size != SHDR_SIZE or not 0 < strings < count:
             raise damaged("its ELF header describes no sections")
         if count > MAX_SECTIONS:
             raise ElfError("has %d sections; no livepatch has that many." % count)
-        if not EHDR_SIZE <= start <= self._size - count * SHDR_SIZE:
+        if not EHDR_SIZE <= start <= self.size - count * SHDR_SIZE:
             raise damaged("its section headers lie beyond its end")
-        headers = [
-            struct_parse(elf.structs.Elf_Shdr, elf.stream, start + index * SHDR_SIZE)
-            for index in range(count)
-        ]
+        table = memoryview(self._data)[start : start + count * SHDR_SIZE]
+        headers = list(struct.iter_unpack(self.order + SHDR, table))
         for index, header in enumerate(headers):
-            if header["sh_type"] in ("SHT_NULL", "SHT_NOBITS"):
-                continue
-            if header["sh_offset"] + header["sh_size"] > self._size:
+            if header[1] not in (SHT_NULL, SHT_NOBITS) and header[4] + header[5] > self.size:
                 raise damaged("section %d lies beyond its end" % index)
-        if headers[strings]["sh_type"] != "SHT_STRTAB":
+        if headers[strings][1] != SHT_STRTAB:
             raise damaged("its ELF header describes no section names")
-        first = headers[strings]["sh_offset"]
-        last = first + headers[strings]["sh_size"]
-        return tuple(
-            Section(
-                index=index,
-                name=self._text(first + header["sh_name"], last, MAX_SECTION_NAME, "section name"),
-                type=header["sh_type"],
-                flags=header["sh_flags"],
-                offset=header["sh_offset"],
-                size=header["sh_size"],
-                link=header["sh_link"],
-                info=header["sh_info"],
-            )
-            for index, header in enumerate(headers)
-        )
+        first = headers[strings][4]
+        last = first + headers[strings][5]
+        sections = []
+        for index, header in enumerate(headers):
+            name, type_, flags, _address, offset, size, link, info, _align, _entry_size = header
+            text = self._text(first + name, last, MAX_SECTION_NAME, "section name")
+            self.budget.spend(_SECTION, _KEPT_ROW + len(text))
+            sections.append(Section(index, text, type_, flags, offset, size, link, info))
+        return tuple(sections)
 
     def _text(self, start: int, end: int, limit: int, what: str) -> str:
         """The string at that offset of the file, which ends before `end`."""
@@ -256,18 +260,19 @@ class Elf:
             raise damaged("it has no section %s" % name)
         return section
 
-    def content(self, section: Section) -> bytes:
-        """A section's bytes as stored; empty for SHT_NOBITS."""
-        if section.nobits or section.type == "SHT_NULL":
-            return b""
-        return self._data[section.offset : section.offset + section.size]
+    def content(self, section: Section) -> memoryview:
+        """A section's bytes as stored, no copy of them; empty for SHT_NOBITS."""
+        stored = section.type not in (SHT_NULL, SHT_NOBITS)
+        size = section.size if stored else 0
+        return memoryview(self._data)[section.offset : section.offset + size]
 
     def unsigned(self, location: Location, size: int = 8) -> int:
         """The unsigned number of 1, 4 or 8 bytes at a location, relocations left out."""
+        self.budget.spend(_WORD)
         section = self.sections[location.section]
         if not 0 <= location.offset <= section.size - size:
             raise damaged("data is missing at the end of section %s" % section.name)
-        if section.nobits:
+        if section.type in (SHT_NULL, SHT_NOBITS):
             return 0
         if size == 1:
             return self._data[section.offset + location.offset]
@@ -277,14 +282,16 @@ class Elf:
 
     def string(self, location: Location) -> str:
         """The NUL-terminated printable ASCII at a location, at most MAX_STRING characters."""
+        self.budget.spend(_STRING)
         section = self.sections[location.section]
-        if section.nobits or not 0 <= location.offset < section.size:
+        if section.type in (SHT_NULL, SHT_NOBITS) or not 0 <= location.offset < section.size:
             raise damaged("a name lies outside of section %s" % section.name)
         start = section.offset + location.offset
         return self._text(start, section.offset + section.size, MAX_STRING, "name")
 
     def relocated(self, location: Location) -> bool:
         """Whether a relocation changes the location's content when the module is loaded."""
+        self.budget.spend(_WORD)
         return location.offset in self._relocations_of(location.section)
 
     def relocated_offsets(self, section: int) -> KeysView[int]:
@@ -301,16 +308,18 @@ class Elf:
         None where there is no pointer, or where it points outside of the module
         (an undefined symbol).
         """
+        self.budget.spend(_POINTER)
         relocation = self._relocations_of(location.section).get(location.offset)
-        if relocation is None:
-            return None
-        info, addend = relocation
+        return None if relocation is None else self._target(*relocation)
+
+    def _target(self, info: int, addend: int) -> Location | None:
         if info & 0xFFFFFFFF != self._abs64:
             return None
         return self._symbol_location(info >> 32, addend)
 
     def relocation(self, location: Location) -> Relocation | None:
         """The relocation of a location, of any type, None where there is none."""
+        self.budget.spend(_POINTER)
         found = self._relocations_of(location.section).get(location.offset)
         if found is None:
             return None
@@ -321,15 +330,25 @@ class Elf:
 
     def pointers(self, start: Location, end: int) -> Iterator[tuple[int, Location]]:
         """Every offset from a location to `end` with a pointer into the module, and its target."""
-        relocations = self._relocations_of(start.section)
-        offsets = self._sorted.setdefault(start.section, [])
-        if len(offsets) != len(relocations):
-            offsets[:] = sorted(relocations)
-        first = bisect.bisect_left(offsets, start.offset)
-        for offset in offsets[first : bisect.bisect_left(offsets, end)]:
-            target = self.pointer(Location(start.section, offset))
-            if target is not None:
-                yield offset, target
+        offsets, targets = self._pointers_of(start.section)
+        first, last = bisect.bisect_left(offsets, start.offset), bisect.bisect_left(offsets, end)
+        self.budget.spend(_ROW * max(0, last - first))
+        return zip(offsets[first:last], targets[first:last])
+
+    def _pointers_of(self, index: int) -> tuple[list[int], list[Location]]:
+        """The offsets of a section with a pointer into the module, in their order; the targets."""
+        found = self._pointers.get(index)
+        if found is None:
+            relocations, size = self._relocations_of(index), self.sections[index].size
+            self.budget.spend(_POINTER * len(relocations), _KEPT_POINTER * len(relocations))
+            found = ([], [])
+            for offset in sorted(relocations):
+                target = self._target(*relocations[offset]) if offset < size else None
+                if target is not None:
+                    found[0].append(offset)
+                    found[1].append(target)
+            self._pointers[index] = found
+        return found
 
     def object_size(self, location: Location) -> int | None:
         """The size in bytes of the data symbol that starts at a location, None without one.
@@ -351,8 +370,10 @@ class Elf:
         """st_name, st_info, st_shndx, st_value and st_size of every symbol."""
         if self._symtab is None:
             return
-        start, size = self._symtab.offset, self._symtab.size // SYM_SIZE * SYM_SIZE
-        table = memoryview(self._data)[start : start + size]
+        count = self._symtab.size // SYM_SIZE
+        # At worst, all of them are kept by who asks.
+        self.budget.spend(_ROW * count, _KEPT_POINTER * count)
+        table = self.content(self._symtab)[: count * SYM_SIZE]
         for name, info, _other, shndx, value, length in self._sym.iter_unpack(table):
             yield name, info, shndx, value, length
 
@@ -384,35 +405,36 @@ class Elf:
         A variable is taken to start where a symbol of data is or a pointer in data
         points to, and to end where the next one starts, else with the section.
         """
-        starts = self._starts.get(location.section)
-        if starts is None:
-            found = {
-                other.offset for other in self._object_sizes if other.section == location.section
-            }
-            for section in self.sections:
-                if section.flags & SHF_WRITE and not section.executable:
-                    found.update(
-                        target.offset
-                        for _offset, target in self.pointers(
-                            Location(section.index, 0), section.size
-                        )
-                        if target.section == location.section
-                    )
-            found.add(self.sections[location.section].size)
-            starts = self._starts[location.section] = sorted(found)
+        starts = self._starts.get(location.section) or [self.sections[location.section].size]
         after = bisect.bisect_right(starts, location.offset)
         return (
             starts[after - 1] if after else 0,
             starts[after] if after < len(starts) else location.offset,
         )
 
+    @cached_property
+    def _starts(self) -> dict[int, list[int]]:
+        """By section: where its variables start, in order."""
+        found: dict[int, set[int]] = {}
+        for location in self._object_sizes:
+            found.setdefault(location.section, set()).add(location.offset)
+        for section in self.sections:
+            if section.flags & SHF_WRITE and not section.executable:
+                for _offset, target in self.pointers(Location(section.index, 0), section.size):
+                    found.setdefault(target.section, set()).add(target.offset)
+        kept = sum(map(len, found.values()))
+        self.budget.spend(_ROW * kept, _KEPT_POINTER * kept)
+        return {
+            index: sorted({*starts, self.sections[index].size}) for index, starts in found.items()
+        }
+
     def notes(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Name, type and content of every ELF note (gABI, chapter 5, "Note Section")."""
         left = MAX_NOTES
         for section in self.sections:
-            if section.type != "SHT_NOTE" or section.size > left:
+            if section.type != SHT_NOTE or section.size > left:
                 continue
-            content = self.content(section)
+            content = bytes(self.content(section))
             left -= len(content)
             offset = 0
             while offset + 12 <= len(content):
@@ -437,7 +459,8 @@ class Elf:
                     raise ElfError(
                         "has more than %d relocations of data; no livepatch has." % MAX_RELOCATIONS
                     )
-                view = memoryview(self._data)[table.offset : table.offset + count * RELA_SIZE]
+                self.budget.spend(_ROW * count, _KEPT_ROW * count)
+                view = self.content(table)[: count * RELA_SIZE]
                 for offset, info, addend in self._rela.iter_unpack(view):
                     found[offset] = (info, addend)
             self._relocations[index] = found
@@ -465,3 +488,8 @@ class Elf:
         if shndx >= len(self.sections):
             raise damaged("symbol %d is in section %d, which it does not have" % (index, shndx))
         return Location(shndx, value + addend)
+
+
+def _called(names: dict[str, int], number: int) -> str:
+    """What pyelftools calls a number of the ABI; its digits where it knows no name."""
+    return next((name for name, value in names.items() if value == number), str(number))

@@ -32,6 +32,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.model import (
     CALLBACKS,
     LivepatchFile,
 )
+from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import MAX_ITEMS
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code import arm64, x86_64
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.code.follow import (
@@ -52,7 +53,9 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.elf import
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     Module,
-    read_module,
+    module_of,
+    only_livepatch_file_errors,
+    read_stored,
 )
 
 SEVERITIES = ("error", "warning", "note")
@@ -88,8 +91,14 @@ class Finding:
 
 def read_with_findings(path: str | Path) -> tuple[LivepatchFile, tuple[Finding, ...]]:
     """A livepatch file, and what its author should look at.  Raises LivepatchFileError."""
-    module = read_module(path)
-    return module.file, module_findings(module)
+    return inspect_with_findings(read_stored(path), str(path))
+
+
+def inspect_with_findings(data: bytes, path: str) -> tuple[LivepatchFile, tuple[Finding, ...]]:
+    """The same of a file's bytes as stored; path: for messages.  Raises LivepatchFileError."""
+    module = module_of(data, path)
+    with only_livepatch_file_errors(path):
+        return module.file, module_findings(module)
 
 
 def findings_to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -146,8 +155,8 @@ def _goes_on(module: Module) -> bool:
         return False
     end = start + KLP_STATE_SIZE * len(declaration.states)
     length = (elf.object_size(start) or 0) - (end.offset - start.offset)
-    content = elf.content(elf.sections[end.section])
-    rest = content[end.offset : end.offset + max(length, KLP_STATE_SIZE)]
+    length = min(max(length, KLP_STATE_SIZE), MAX_ITEMS * KLP_STATE_SIZE)
+    rest = bytes(elf.content(elf.sections[end.section])[end.offset : end.offset + length])
     return bool(rest.strip(b"\0")) or any(elf.pointers(end, end.offset + len(rest)))
 
 
@@ -213,29 +222,28 @@ def _callbacks(
                     found.add(variable)
         return found
 
-    kept_own, kept_previous = kept(GET_STATE), kept(GET_PREV_STATE)
-    found = []
-    for declared in objects:
-        for callback in declared.callbacks:
-            reach = reached[callback.code]
-            in_array = array is not None and any(
-                location.section == array.section
-                and 0 <= location.offset - array.offset < KLP_STATE_SIZE * (len(states) + 1)
-                for location in reach.data
-            )
-            found.append(
-                _Callback(
-                    object=declared.object.name,
-                    kind=callback.kind,
-                    touches=calls(reach, GET_STATE)
-                    or in_array
-                    or not reach.data.isdisjoint(own | kept_own),
-                    looks=may_look
-                    and calls(reach, GET_PREV_STATE)
-                    or not reach.data.isdisjoint(kept_previous),
-                )
-            )
-    return found
+    own |= kept(GET_STATE)
+    kept_previous = kept(GET_PREV_STATE)
+
+    def touches(reach: Reached) -> bool:
+        in_array = array is not None and any(
+            location.section == array.section
+            and 0 <= location.offset - array.offset < KLP_STATE_SIZE * (len(states) + 1)
+            for location in reach.data
+        )
+        return calls(reach, GET_STATE) or in_array or not reach.data.isdisjoint(own)
+
+    def looks(reach: Reached) -> bool:
+        called = may_look and calls(reach, GET_PREV_STATE)
+        return called or not reach.data.isdisjoint(kept_previous)
+
+    # Once for each function, however many callbacks it is.
+    does = {at: (touches(reach), looks(reach)) for at, reach in reached.items()}
+    return [
+        _Callback(declared.object.name, callback.kind, *does[callback.code])
+        for declared in objects
+        for callback in declared.callbacks
+    ]
 
 
 def _code(module: Module, patch: Location) -> Code:
@@ -256,14 +264,19 @@ def _entries(module: Module) -> list[Location]:
 def _new_functions(module: Module, patch: Location) -> list[Location]:
     """The newly used code: what the klp_funcs point to."""
     elf = module.elf
-    found: list[Location] = []
     objs = elf.pointer(patch + KLP_PATCH_OBJS)
-    if objs is not None:
-        for _at, funcs in list(elf.pointers(objs, elf.end_of(objs))):
-            if not elf.sections[funcs.section].executable:
-                targets = [target for _at, target in elf.pointers(funcs, elf.end_of(funcs))]
-                found += [t for t in targets if elf.sections[t.section].executable]
-    return found
+    if objs is None:
+        return []
+    # Objects may share an array, and arrays a function.
+    arrays = dict.fromkeys(target for _at, target in elf.pointers(objs, elf.end_of(objs)))
+    found = dict.fromkeys(
+        target
+        for funcs in arrays
+        if not elf.sections[funcs.section].executable
+        for _at, target in elf.pointers(funcs, elf.end_of(funcs))
+        if elf.sections[target.section].executable
+    )
+    return list(found)
 
 
 def _mentions(elf: Elf, name: str) -> bool:

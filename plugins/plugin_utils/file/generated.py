@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.model import CALLBACKS
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.declaration import (
+    MAX_CALLBACKS,
     MAX_FUNCTIONS,
     MAX_OBJECTS,
     Callback,
@@ -24,6 +25,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.declaratio
     object_declaration,
     object_name,
     object_name_or_vmlinux,
+    too_many_callbacks,
     too_many_functions,
     too_many_objects,
 )
@@ -76,6 +78,7 @@ def _kpatch_objects(elf: Elf) -> tuple[ObjectDeclaration, ...] | None:
         function = function_declaration(elf, func + KPATCH_FUNC_NAME, func + KPATCH_FUNC_SYMPOS)
         functions.setdefault(object_name(elf, func + KPATCH_FUNC_OBJNAME), []).append(function)
     found: dict[str, list[Callback]] = {}
+    count = 0
     for kind in CALLBACKS:
         table = elf.section(".kpatch.callbacks." + kind)
         if table is None:
@@ -84,9 +87,14 @@ def _kpatch_objects(elf: Elf) -> tuple[ObjectDeclaration, ...] | None:
         for index in range(table.size // KPATCH_CALLBACK_SIZE):
             entry = Location(table.index, index * KPATCH_CALLBACK_SIZE)
             if not elf.null(entry):
+                count += 1
+                if count > MAX_CALLBACKS:
+                    raise too_many_callbacks()
                 name = object_name(elf, entry + KPATCH_CALLBACK_OBJNAME)
                 functions.setdefault(name, [])
                 found.setdefault(name, []).append(Callback(kind, elf.pointer(entry)))
+    if len(functions) > MAX_OBJECTS:
+        raise too_many_objects()
     return tuple(
         object_declaration(name, tuple(declared), tuple(found.get(name, ())))
         for name, declared in functions.items()

@@ -113,8 +113,8 @@ def _is_patch(elf: Elf, patch: Location) -> bool:
     elif elf.unsigned(states):
         return False
     # `replace` is a bool, and the padding behind it is zero.
-    tail = [elf.unsigned(patch + KLP_PATCH_REPLACE + i, 1) for i in range(POINTER)]
-    if tail[0] > 1 or any(tail[1:]) or elf.relocated(patch + KLP_PATCH_REPLACE):
+    tail, true = elf.unsigned(patch + KLP_PATCH_REPLACE), 1 if elf.order == "<" else 1 << 56
+    if tail not in (0, true) or elf.relocated(patch + KLP_PATCH_REPLACE):
         return False
     return _is_object(elf, objs)
 
@@ -293,9 +293,17 @@ def _objects(elf: Elf, objs: Location, patch: Location) -> tuple[ObjectDeclarati
     if len(entries) > MAX_OBJECTS:
         raise too_many_objects()
     objects: list[ObjectDeclaration] = []
+    arrays: dict[Location, tuple[FunctionDeclaration, ...] | None] = {}
     count = 0
     for entry in entries:
-        functions = _functions(elf, entry, func_layout, patch)
+        funcs = elf.pointer(entry + KLP_OBJECT_FUNCS)
+        functions: tuple[FunctionDeclaration, ...] | None = ()
+        if funcs is not None:
+            if funcs not in arrays:
+                arrays[funcs] = _functions(elf, funcs, func_layout, patch)
+            functions = arrays[funcs]
+        elif not elf.null(entry + KLP_OBJECT_FUNCS):
+            functions = None
         if functions is None:
             return None
         count += len(functions)
@@ -308,14 +316,9 @@ def _objects(elf: Elf, objs: Location, patch: Location) -> tuple[ObjectDeclarati
 
 
 def _functions(
-    elf: Elf, entry: Location, layout: _Layout, patch: Location
+    elf: Elf, funcs: Location, layout: _Layout, patch: Location
 ) -> tuple[FunctionDeclaration, ...] | None:
-    """The functions of a struct klp_object; None where they can't be told."""
-    if elf.null(entry + KLP_OBJECT_FUNCS):
-        return ()
-    funcs = elf.pointer(entry + KLP_OBJECT_FUNCS)
-    if funcs is None:
-        return None
+    """The functions of an array of struct klp_func; None where they can't be told."""
     entries = _entries(elf, funcs, layout, patch)
     if entries is None:
         return None

@@ -37,7 +37,7 @@ def struct_size(elf: Elf, name: str) -> int | None:
     section = elf.section(".BTF.base") or elf.section(".BTF")
     if section is None or section.size > MAX_BTF:
         return None
-    btf = elf.content(section)
+    btf = bytes(elf.content(section))
     try:
         magic, version, _flags, header, type_off, type_len, str_off, str_len = struct.unpack_from(
             elf.order + "HBBIIIII", btf

@@ -134,13 +134,18 @@ def after_run(
     return ended(changed if result.get("changed") else unchanged, after, "")
 
 
-def result_of(rows: Sequence[Row]) -> dict[str, Any]:
-    """What a role leaves as a fact: the boards' rows, why which of them failed, and the table."""
+def result_of(rows: Sequence[Row], fail_on: Sequence[str] = ()) -> dict[str, Any]:
+    """What a role leaves as a fact: the boards' rows, why which of them failed, and the table.
+
+    fail_on: outcomes that fail a board besides those that always do.
+    """
     return {
         "boards": [
             dict(asdict(row), before=list(row.before), after=list(row.after)) for row in rows
         ],
-        "failed": {row.board: row.reason for row in rows if row.means.fails},
+        "failed": {
+            row.board: row.reason for row in rows if row.means.fails or row.outcome in fail_on
+        },
         "table": table(rows),
     }
 

@@ -141,13 +141,15 @@ class Caller:
     """The role for which it is decided.
 
     prefix: what its variables' names begin with; sizes: of its waves;
-    unknown_states, allow_downgrade: as of livepatch_stack.
+    unknown_states, allow_downgrade: as of livepatch_stack; fail_on: outcomes that fail
+    a board besides those that always do.
     """
 
     prefix: str
     sizes: Sequence[int | str] | int | str
     unknown_states: str = "refuse"
     allow_downgrade: bool = False
+    fail_on: Sequence[str] = ()
 
 
 def plan_fleet(
@@ -189,8 +191,9 @@ def plan_fleet(
         "serial": [len(wave) for wave in cut] or [1],
         "turns": {b: [number, way_of[b]] for number, wave in enumerate(cut) for b in wave},
         "ways": [_call(way, outcome, caller) for way, outcome in ways],
-        "result": result_of(rows),
+        "result": result_of(rows, caller.fail_on),
         "refusal": refusal,
+        "fail_on": list(caller.fail_on),
     }
 
 

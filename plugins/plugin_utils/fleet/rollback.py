@@ -91,9 +91,11 @@ def _wanted(build: Build, board: Board, catalog: Catalog) -> Wanted:
     installed = next((patch for patch in board.patches if is_it(patch)), None)
     patch = installed if file is None else file.livepatch
     if patch is None:
+        unread = catalog.why_unread()
         raise NoWayBackError(
-            "%s (build id %s) was installed before, and the catalog has no file of that build. Put "
-            "it there, or go back to none with rollback_to: none." % (build.name, build.build_id)
+            "%s (build id %s) was installed before, and the catalog has no file of that build%s "
+            "Put it there, or go back to none with rollback_to: none."
+            % (build.name, build.build_id, " that can be read: %s" % unread if unread else ".")
         )
     return Wanted(patch, file, build.params or "")
 

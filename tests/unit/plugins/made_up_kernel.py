@@ -24,6 +24,8 @@ from ansible_collections.orangepi.livepatch.tests.unit.plugins import boards
 class Store:
     """Values in memory, as the board's store keeps them in files."""
 
+    directory = "/run/test"
+
     def __init__(self, **values):
         self.values = values
 

@@ -151,6 +151,8 @@ class Code:
     def _walk(self, entry: Location) -> Found:
         if self._step is None:
             raise Unfollowable
+        if self._edges is None:
+            self._edges = self._read_edges()
         found = Found()
         seen: set[tuple[Location, State]] = set()
         todo = [(entry, NOTHING)]
@@ -161,36 +163,36 @@ class Code:
             seen.add(at)
             location, state = at
             self._text.spend(1)
-            if not self._text.is_code(location):
-                raise Unfollowable
-            if not 0 <= location.offset < self._elf.sections[location.section].size:
+            section = self._elf.sections[location.section]
+            if not section.executable or not 0 <= location.offset < section.size:
                 raise Unfollowable
             after = self._step(self._text, location, state, found)
             # A call that does not return can be the last instruction of its function.
             if after.next is not None and not self._is_start(after.next):
                 todo.append((after.next, after.state))
-            todo.extend((target, after.state) for target in after.branches)
-            todo.extend((target, after.state) for target in self._edges_of(location))
+            for target in after.branches:
+                todo.append((target, after.state))
+            for target in self._edges.get(location, ()):
+                todo.append((target, after.state))
         return found
 
     def _is_start(self, location: Location) -> bool:
         return location.offset in self._elf.functions.get(location.section, ())
 
-    def _edges_of(self, location: Location) -> list[Location]:
-        if self._edges is None:
-            self._edges = {}
-            for name in EDGE_SECTIONS:
-                section = self._elf.section(name)
-                if section is None or section.nobits:
-                    continue
-                if section.size > MAX_EDGES:
-                    raise Unfollowable
-                before: Relocation | None = None
-                for offset in range(0, section.size, 4):
-                    relocation = self._elf.relocation(Location(section.index, offset))
-                    if before and before.target and relocation and relocation.target:
-                        target = relocation.target
-                        if self._text.is_code(target):
-                            self._edges.setdefault(before.target, []).append(target)
-                    before = relocation
-        return self._edges.get(location, [])
+    def _read_edges(self) -> dict[Location, list[Location]]:
+        edges: dict[Location, list[Location]] = {}
+        for name in EDGE_SECTIONS:
+            section = self._elf.section(name)
+            if section is None or section.nobits:
+                continue
+            if section.size > MAX_EDGES:
+                raise Unfollowable
+            before: Relocation | None = None
+            for offset in range(0, section.size, 4):
+                relocation = self._elf.relocation(Location(section.index, offset))
+                if before and before.target and relocation and relocation.target:
+                    target = relocation.target
+                    if self._text.is_code(target):
+                        edges.setdefault(before.target, []).append(target)
+                before = relocation
+        return edges

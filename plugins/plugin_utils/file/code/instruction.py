@@ -27,6 +27,9 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.elf import
 MAX_STEPS = 30_000
 MAX_JUMP_TABLE = 4096  # entries
 
+# What an instruction takes of the file's budget.
+_STEPS = 24
+
 # A function of the module, or the name of one outside of it.
 Callee = Location | str
 
@@ -94,15 +97,16 @@ class Text:
         self._elf = elf
         self._keep = frozenset(keep)
         self._left = MAX_STEPS
-        self._contents: dict[int, bytes] = {}
+        self._contents: dict[int, memoryview] = {}
 
     def spend(self, steps: int) -> None:
         """Take so much of MAX_STEPS.  Raises Unfollowable where no more is left."""
         self._left -= steps
         if self._left < 0:
             raise Unfollowable
+        self._elf.budget.spend(_STEPS * steps)
 
-    def content(self, section: int) -> bytes:
+    def content(self, section: int) -> memoryview:
         """The bytes of a section."""
         content = self._contents.get(section)
         if content is None:

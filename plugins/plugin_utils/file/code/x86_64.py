@@ -109,7 +109,7 @@ class Instruction(NamedTuple):
     index_only: bool
 
 
-def decode(code: bytes, at: int) -> Instruction:
+def decode(code: bytes | memoryview, at: int) -> Instruction:
     """The instruction at an offset.
 
     Raises IndexError where the code ends within it, Unfollowable where it is unknown.
@@ -181,14 +181,14 @@ def step(text: Text, location: Location, state: State, found: Found) -> Successo
     end = Location(section, ins.end)
     relocations: dict[int, Relocation] = {}
     relocated = text.relocated_offsets(section)
-    for offset in range(location.offset, ins.end):
-        if offset in relocated:
+    if not relocated.isdisjoint(range(location.offset, ins.end)):
+        for offset in relocated & range(location.offset, ins.end):
             relocation = text.relocation(Location(section, offset))
             if relocation is not None:
                 relocations[offset] = relocation
-    fields = {at: size for at, size in (ins.displacement, ins.immediate) if size >= 4}
     for offset, relocation in relocations.items():
         # A relocation elsewhere means that this is no instruction.
+        fields = [at for at, size in (ins.displacement, ins.immediate) if size >= 4]
         if offset not in fields or relocation.type not in _RELATIVE + _ABSOLUTE:
             raise Unfollowable
     branch = _branch(text, content, ins, end, state, relocations, found)
@@ -211,7 +211,7 @@ def step(text: Text, location: Location, state: State, found: Found) -> Successo
 def _references(
     text: Text,
     section: int,
-    content: bytes,
+    content: memoryview,
     ins: Instruction,
     state: State,
     relocations: dict[int, Relocation],
@@ -239,7 +239,7 @@ def _references(
 
 def _branch(
     text: Text,
-    content: bytes,
+    content: memoryview,
     ins: Instruction,
     end: Location,
     state: State,

@@ -49,6 +49,7 @@ from ansible_collections.orangepi.livepatch.plugins.modules import (
 from ansible_collections.orangepi.livepatch.plugins.modules import (
     livepatch_stack as livepatch_stack_module,
 )
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils import board_action
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import (
     BoardAction,
     keeping_code,
@@ -125,8 +126,8 @@ class Board:
         self.calls.append(SimpleNamespace(name=name, args=args, told=told))
         if self.answers:
             return dict(self.answers.pop(0))
-        if name == "slurp":
-            return {"content": base64.b64encode(self.files[args["src"]]).decode()}
+        if told.read is not None:
+            return {"content": base64.b64encode(self.files[told.read]).decode()}
         module = MODULES[name]
         self.monkeypatch.setattr(
             module, "AnsibleModule", lambda **spec: Module(args, check_mode, **spec)
@@ -226,7 +227,7 @@ def test_states_that_no_board_shows_are_looked_for_in_the_files_that_it_names(bo
         lambda _names, _beside=None: [path],
     )
     answer = do("livepatch_info")
-    assert names(board) == ["livepatch_info", "slurp", "livepatch_info"]
+    assert names(board) == ["livepatch_info"] * 3
     assert answer["states_source"] == "file"
     assert [state["version"] for state in answer["system_states"]] == [1]
 
@@ -276,7 +277,9 @@ def test_a_livepatch_is_disabled_by_its_name_without_any_file(board, do, files):
 def test_what_is_disabled_first_is_sent_along_for_the_way_back(board, do, files):
     board.kernel.install(files["fixes_2"][0])
     assert do("livepatch", src="fixes_1.ko", allow_downgrade=True)["changed"]
-    assert list(board.calls[1].told.images) == [files["fixes_2"][0].livepatch.build_id]
+    assert [one.file.livepatch.build_id for one in board.calls[1].told.back] == [
+        files["fixes_2"][0].livepatch.build_id
+    ]
 
 
 def test_enabled_without_a_file_says_what_is_missing(board, do):
@@ -338,7 +341,9 @@ def test_a_decided_way_over_a_disable_takes_one_call_too(board, do, files, catal
     do("livepatch_stack", _decided=way)
     assert installed(board) == ["fixes_1"]
     assert names(board) == ["livepatch_stack"]
-    assert list(board.calls[0].told.images) == [files["fixes_2"][0].livepatch.build_id]
+    assert [one.file.livepatch.build_id for one in board.calls[0].told.back] == [
+        files["fixes_2"][0].livepatch.build_id
+    ]
 
 
 def test_in_check_mode_a_role_sends_no_bytes(board, do, files):
@@ -433,3 +438,76 @@ def test_a_program_that_is_not_understood_is_left_alone(program):
 def test_what_ansible_builds_otherwise_than_it_did_is_left_alone(built, monkeypatch):
     monkeypatch.setattr(ActionBase, "_configure_module", lambda _self: built)
     assert BoardAction._configure_module(object.__new__(livepatch_info.ActionModule)) == built
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"ansible_facts": {"rollout_waves": ["100%"]}},
+        {"skipped": True},
+        {"unreachable": True},
+        {"deprecations": [{"msg": "x"}]},
+        {"add_host": {"host_name": "x"}},
+        {"results": [{"failed": True}]},
+        {"_ansible_no_log": True},
+        {"invocation": {}},
+    ],
+)
+def test_of_an_answer_only_what_is_declared_passes(board, do, answer):
+    board.answers = [dict(answer, changed=True)]
+    assert do("livepatch", name="fixes_1", state="absent") == {"changed": True}
+
+
+def test_what_a_terminal_would_obey_does_not_pass(board, do):
+    board.answers = [{"failed": True, "msg": "no\nboard2 ok\x1b[2J", "warnings": ["\x1b]0;x\x07"]}]
+    answer = do("livepatch", name="fixes_1", state="absent")
+    assert answer == {"failed": True, "msg": "no board2 ok?[2J", "warnings": ["?]0;x?"]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"changed": "yes"},
+        {"after": []},
+        {"after": {"patches": [{"name": "../x"}]}},
+        {"kernel_log": "x"},
+        {"states_source": "rumour"},
+        {"restored": 2**70},
+    ],
+)
+def test_an_answer_of_another_shape_is_a_failure_that_names_the_key(board, do, answer):
+    board.answers = [answer]
+    result = do("livepatch", name="fixes_1", state="absent")
+    assert result["failed"] and "was not understood" in result["msg"]
+
+
+def test_an_answer_that_is_nested_without_end_is_refused(board, do):
+    nested = []
+    for _level in range(100):
+        nested = [nested]
+    board.answers = [{"decision": {"x": nested}}]
+    assert "nested deeper" in do("livepatch", name="fixes_1", state="absent")["msg"]
+
+
+def test_a_board_that_is_at_work_for_ever_is_not_waited_for(board, do, monkeypatch):
+    board.answers = [{"_needs": Needs(job="job.1").to_json()}] * 5
+    clock = iter(range(0, 10**9, 10**5))
+    monkeypatch.setattr(board_action.time, "monotonic", lambda: next(clock))
+    answer = do("livepatch", name="fixes_1", state="absent")
+    assert answer["failed"] and "longer than a run can take" in answer["msg"]
+
+
+def test_a_board_gets_to_know_no_more_of_the_catalog_than_what_it_has(board, do, files):
+    board.answers = [
+        {"_needs": Needs(candidates=True, builds=("ff" * 20, "ee" * 20)).to_json()},
+        {"changed": True},
+    ]
+    do("livepatch", src="fixes_1.ko", allow_downgrade=True)
+    assert board.calls[1].told.back == ()
+
+
+def test_what_ansible_makes_objects_of_is_text_again(board, do):
+    warning = SimpleNamespace(event=SimpleNamespace(msg="look out"))
+    board.answers = [{"changed": True, "warnings": [warning, "and here"], "exception": object()}]
+    answer = do("livepatch", name="fixes_1", state="absent")
+    assert answer == {"changed": True, "warnings": ["look out", "and here"]}

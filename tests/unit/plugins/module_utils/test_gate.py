@@ -243,3 +243,16 @@ def test_a_refusal_names_the_options_as_its_caller_calls_them():
     assert "rollout_unknown_states: allow" in decision.refusal("test_v2")
     decision = gate(V1, a_board(installed(V2)), options="rollout_")
     assert "use rollout_allow_downgrade: true" in decision.refusal("test_v1")
+
+
+# With a search of the array for each of them, this would take minutes.
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_as_many_states_as_there_can_be_are_compared_and_few_are_named(version):
+    many = a_file("test_v1", [(id, version) for id in range(1, 65537)])
+    decision = gate(many, a_board(installed(a_file("test_v2", [(i, 2) for i in range(1, 65537)]))))
+    assert len(decision.states) == 65536
+    assert decision.allowed == (version >= 2)
+    if version == 1:
+        message = decision.refusal("test_v1")
+        assert "and so for 65528 more system states. To go back, use allow_downgrade" in message
+        assert len(message) < 2000

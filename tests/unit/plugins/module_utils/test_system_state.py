@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
@@ -25,6 +25,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state im
     conflicts,
     klp_get_prev_state,
     klp_get_state,
+    states_by_id,
 )
 
 # Few ids, so that livepatches meet; the extremes of both types among them.
@@ -60,6 +61,11 @@ def test_all_outcomes_are_allowed_exactly_if_the_kernel_accepts(candidate, insta
     assert all(outcome.allowed for outcome in outcomes) == the_kernel_accepts(candidate, installed)
 
 
+@given(CANDIDATES, IDS)
+def test_all_ids_at_once_find_what_the_documents_function_finds(candidate, id):
+    assert states_by_id(candidate).get(id) == klp_get_state(candidate, id)
+
+
 @given(CANDIDATES, stacks())
 def test_a_refusal_has_an_installed_livepatch_to_name(candidate, installed):
     refused = any(conflicts(candidate, patch) for patch in installed)
@@ -91,9 +97,9 @@ def test_anything_may_be_loaded_where_nothing_is_installed(candidate):
 @given(stacks(), IDS, VERSIONS)
 def test_any_completely_new_modification_is_allowed(installed, id, version):
     candidate = Livepatch("candidate", False, (SystemState(id, version),))
-    if all(state.id != id for patch in installed for state in patch.states or ()):
-        (outcome,) = [o for o in compare_states(candidate, installed) if o.id == id]
-        assert (outcome.outcome, outcome.installed, outcome.allowed) == ("new", None, True)
+    assume(all(state.id != id for patch in installed for state in patch.states or ()))
+    (outcome,) = [o for o in compare_states(candidate, installed) if o.id == id]
+    assert (outcome.outcome, outcome.installed, outcome.allowed) == ("new", None, True)
 
 
 @given(CANDIDATES, stacks())

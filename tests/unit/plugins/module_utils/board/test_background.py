@@ -65,10 +65,46 @@ def test_a_run_that_was_killed_says_so_and_what_to_do(store):
     assert "ended without a result" in result["msg"] and "Run again" in result["msg"]
 
 
-@pytest.mark.parametrize("job", ["job.0000", "../../etc/shadow", "lock", "job.1x"])
+@pytest.mark.parametrize(
+    "job", ["job.0000", "../../etc/shadow", "lock", "job.1x", "job.00000000.1.1"]
+)
 def test_only_a_jobs_name_is_looked_up(store, job):
     store.put("lock", {"failed": False})
     assert background.resume(store, job)["failed"]
+
+
+def test_a_process_that_has_a_jobs_number_by_now_is_not_the_job(store):
+    boot = store.boot_id[:8]
+    job = "job.%s.%d.%d" % (boot, os.getppid(), 1)
+    assert "ended without a result" in background.resume(store, job)["msg"]
+
+
+def test_a_job_of_another_boot_has_ended(store, monkeypatch):
+    monkeypatch.setattr(background, "REPORT_AFTER", 0.05)
+    monkeypatch.setattr(background, "progress", lambda: "it waits")
+    gate, way_in = os.pipe()
+    job = background.run(store, lambda: {"read": os.read(gate, 1).decode()})["_needs"]["job"]
+    store.boot_id = "another-boot"
+    assert "the board was rebooted" in background.resume(store, job)["msg"]
+    os.write(way_in, b"x")
+
+
+def test_a_result_that_does_not_fit_is_told_as_that(store, monkeypatch):
+    put = store.put
+    monkeypatch.setattr(
+        store, "put", lambda name, value: not name.startswith("job") and put(name, value)
+    )
+    result = background.run(store, lambda: {"changed": True})
+    assert result["failed"] and "what it did could not be kept" in result["msg"]
+    assert kept(store) == []
+
+
+def test_results_that_nobody_asked_for_are_forgotten_by_the_clock_of_the_boot(store, monkeypatch):
+    boot = store.boot_id[:8]
+    store.put("job.%s.4194303.1" % boot, {"changed": True})
+    monkeypatch.setattr(background, "FORGET_AFTER", 0)
+    background.run(store, dict)
+    assert kept(store) == []
 
 
 def test_where_nothing_can_be_kept_the_work_is_done_here(tmp_path):

@@ -96,7 +96,7 @@ def test_a_value_that_is_damaged_is_an_error_and_never_none(store, content):
 
 def test_a_value_that_cannot_be_kept_leaves_the_one_before(store):
     store.put("value", 1)
-    os.mkdir("%s.%d" % (path(store, "value"), os.getpid()))
+    os.mkdir("%s.new.%d" % (path(store, "value"), os.getpid()))
     assert not store.put("value", 2)
     assert store.read("value") == 1
 
@@ -112,10 +112,33 @@ def test_the_lock_keeps_a_second_run_out_until_the_first_has_ended(store):
         pass
 
 
+def test_where_there_is_no_lock_there_is_no_run(store, tmp_path):
+    os.chmod(store.directory, 0o755)
+    with (
+        pytest.raises(BoardBusyError, match="nothing was touched.*root's alone"),
+        BootStore(store.directory).lock(0),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("key", [7, "g" * 64, "ab", None, []])
+def test_a_key_that_is_damaged_is_made_anew(store, key):
+    store.put("token_key", key)
+    assert store.token(8) == store.token(8) != store.token(16)
+
+
+def test_what_is_nested_without_end_is_an_error(store):
+    store.put("value", 1)
+    with open(path(store, "value"), "w") as file:
+        file.write("[" * 100000)
+    with pytest.raises(StoreError):
+        store.read("value")
+
+
 def test_a_link_in_the_locks_place_locks_nothing_else(store, tmp_path):
     (tmp_path / "elsewhere").write_text("precious")
     os.symlink(tmp_path / "elsewhere", path(store, "lock"))
-    with store.lock(0):
+    with pytest.raises(BoardBusyError, match="can't be had"), store.lock(0):
         pass
     assert (tmp_path / "elsewhere").read_text() == "precious"
 

@@ -35,6 +35,8 @@ def test_what_cannot_be_read_is_not_an_empty_history(tmp_path):
     store = BootStore(str(tmp_path / "store"))
     store.put("history", [["a"]])
     assert read_history(store) is None
+    assert not remember_stack(store, a_board(), a_board([A]), {})
+    assert store.get("history") == [["a"]]
 
 
 def test_where_nothing_can_be_kept_the_history_is_unknown(tmp_path):

@@ -10,19 +10,44 @@ that no running kernel is; the lab's boards read their real /proc/kcore.
 
 from __future__ import annotations
 
+import json
+import os
 import struct
+import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.orangepi.livepatch.plugins.module_utils.board import (
+    btf,
+    installed,
+    sysfs,
+)
 from ansible_collections.orangepi.livepatch.plugins.module_utils.board.kernel_memory import (
+    MAX_STATES,
+    KernelLivepatch,
     KernelMemory,
     KernelMemoryError,
+    LayoutError,
     find_klp_patches,
+    find_layout,
     read_livepatches,
 )
-from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import SystemState
+from ansible_collections.orangepi.livepatch.plugins.module_utils.klp_layout import (
+    EXPECTED,
+    KLP_OBJECT_SIZE,
+    KLP_PATCH_SIZE,
+    KLP_STATE_SIZE,
+    Layout,
+    Member,
+    Struct,
+)
+from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
+    Livepatch,
+    SystemState,
+)
 
 BASE = 0xFFFF800080000000
 HEAD = BASE + 0x100
@@ -48,7 +73,7 @@ class Image:
             self.put(node, "Q", following)
             self.put(following + 8, "Q", node)
 
-    def patch(self, number, name, replace, states, objects=()):
+    def patch(self, number, name, replace, states, objects=(), stride=168):
         address = BASE + number * PAGE
         self.string(address + 0x400, name)
         self.put(address, "QQQB", 1, address + 0x500, address + 0x800 if states else 0, replace)
@@ -59,7 +84,13 @@ class Image:
             pointer = address + 0x1000 + 64 * index if text else 0
             if text:
                 self.string(pointer, text)
-            self.put(address + 0x500 + 168 * index, "QQ4Q", pointer, 1, *callbacks)
+            kobj_name = address + 0x1800 + 64 * index
+            self.string(kobj_name, text or "vmlinux")
+            func_list = address + 0x500 + stride * (index + 1) - 48
+            self.put(func_list, "QQ", func_list, func_list)
+            self.put(
+                address + 0x500 + stride * index, "QQ4QQQ", pointer, 1, *callbacks, 0, kobj_name
+            )
         return address + 32
 
     def core(self, path, segments=None):
@@ -91,9 +122,35 @@ class Image:
         path.write_bytes(bytes(header).ljust(4096, b"\0") + self.memory)
         return str(path)
 
-    def read(self, path):
+    def read(self, path, layout=None):
         with KernelMemory(self.core(path)) as memory:
-            return read_livepatches(memory, HEAD, lambda data: "%x" % data if data else None)
+            return read_livepatches(
+                memory, HEAD, lambda data: "%x" % data if data else None, layout
+            )
+
+
+def usual():
+    """What BTF says of a kernel with today's layout."""
+    sizes = {
+        "klp_patch": KLP_PATCH_SIZE,
+        "klp_state": KLP_STATE_SIZE,
+        "klp_object": KLP_OBJECT_SIZE,
+        "klp_func": 152,
+        "klp_callbacks": 40,
+    }
+    structs = {
+        name: Struct(
+            sizes[name],
+            tuple(
+                Member(member, 8 * offset, 3 if member == "replace" else 1)
+                for member, offset in members.items()
+            ),
+        )
+        for name, members in EXPECTED.items()
+    }
+    patch = structs["klp_patch"]
+    flags = (Member("enabled", 8 * 128, 3), Member("forced", 8 * 129, 3))
+    return {**structs, "klp_patch": Struct(patch.size, patch.members + flags)}
 
 
 @pytest.fixture
@@ -158,13 +215,151 @@ def test_a_replace_that_is_no_bool_means_another_layout(core):
         image.read(core)
 
 
+OBJECTS = [("", (1, 0, 0, 1)), ("blocker", (0, 1, 0, 0))]
+
+
 def test_an_object_array_of_another_stride_leaves_the_callbacks_unknown(core):
     image = Image()
-    image.link([HEAD, image.patch(1, "a", 1, [])])
-    image.put(BASE + PAGE + 0x500 + 168, "Q", 0xDEAD)
-    image.put(BASE + PAGE + 0x500, "QQ", 0, 1)
+    image.link([HEAD, image.patch(1, "a", 1, [(1, 1, 0)], OBJECTS, stride=232)])
     (patch,) = image.read(core)
     assert patch.callbacks is None
+    assert patch.states == (SystemState(1, 1, None),)
+
+
+def test_the_stride_of_the_layout_is_taken(core):
+    image = Image()
+    image.link([HEAD, image.patch(1, "a", 1, [], OBJECTS, stride=232)])
+    (patch,) = image.read(core, layout=Layout(object_size=232))
+    assert patch.callbacks == {"vmlinux": ("pre_patch", "post_unpatch"), "blocker": ("post_patch",)}
+
+
+def test_an_object_without_callbacks_means_another_layout(core):
+    # Its kobject follows `funcs` at once, and where callbacks were are the kobject's pointers.
+    image = Image()
+    image.link([HEAD, image.patch(1, "a", 1, [])])
+    objs = BASE + PAGE + 0x500
+    image.string(BASE + PAGE + 0x1800, "vmlinux")
+    image.put(objs, "QQQ5Q", 0, 1, BASE + PAGE + 0x1800, *[BASE + PAGE] * 5)
+    with pytest.raises(LayoutError, match="klp_object has not the layout"):
+        image.read(core)
+
+
+def test_a_replace_longer_than_a_byte_means_another_layout(core):
+    image = Image()
+    image.link([HEAD, image.patch(1, "a", 0, [])])
+    image.put(BASE + PAGE + 24, "I", 0x100)
+    with pytest.raises(LayoutError, match="klp_patch has not the layout"):
+        image.read(core)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_pointer_where_the_version_was_means_another_layout(core, order):
+    image = Image(order)
+    image.link([HEAD, image.patch(1, "a", 1, [(1, 1, 0)])])
+    image.put(BASE + PAGE + 0x808, "Q", BASE + 0x10)
+    with pytest.raises(LayoutError, match="klp_state has not the layout"):
+        image.read(core)
+
+
+def test_an_array_of_states_may_end_with_the_memory(core):
+    image = Image()
+    image.link([HEAD, image.patch(1, "a", 1, [(1, 1, 0)])])
+    count = 200
+    states = BASE + len(image.memory) - 24 * (count + 1)
+    image.put(BASE + PAGE + 16, "Q", states)
+    for index in range(count):
+        image.put(states + 24 * index, "QI4xQ", index + 1, 2, 0)
+    (patch,) = image.read(core)
+    assert [state.id for state in patch.states] == list(range(1, count + 1))
+
+
+def many(patches, states):
+    """A corrupt kernel: that many livepatches, all of which point to one long array of states."""
+    image = Image()
+    image.memory = bytearray((patches + 2) * PAGE + 24 * (states + 1))
+    array = BASE + (patches + 2) * PAGE
+    for index in range(states):
+        image.put(array + 24 * index, "QI4xQ", index + 1, 1, index)
+    nodes = [
+        image.patch(number, "p%d" % number, 1, [(1, 1, 0)]) for number in range(1, patches + 1)
+    ]
+    for node in nodes:
+        image.put(node - 16, "Q", array)
+    image.link([HEAD, *nodes])
+    return image
+
+
+def test_the_longest_array_of_states_is_read(core):
+    (patch,) = many(1, MAX_STATES - 1).read(core)
+    assert len(patch.states) == MAX_STATES - 1
+
+
+def test_what_no_real_list_has_is_not_read(core):
+    image = many(8, MAX_STATES - 1)
+    start = time.process_time()
+    with pytest.raises(KernelMemoryError, match="more than 4 MiB"):
+        image.read(core)
+    assert time.process_time() - start < 1
+
+
+class Store(dict):
+    """A BootStore in memory."""
+
+    def put(self, name, value):
+        self[name] = json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize("release", [(5, 5), (6, 1), (7, 3)])
+def test_without_btf_the_releases_that_were_read_are_believed(monkeypatch, release):
+    monkeypatch.setattr(btf, "read_structs", lambda names: None)
+    assert find_layout(Store(), release) == Layout()
+
+
+@pytest.mark.parametrize("release", [(5, 4), (7, 4), (8, 0)])
+def test_without_btf_no_other_release_is_believed(monkeypatch, release):
+    monkeypatch.setattr(btf, "read_structs", lambda names: None)
+    with pytest.raises(KernelMemoryError, match="no BTF, and is not of Linux 5.5 to 7.3"):
+        find_layout(Store(), release)
+
+
+def test_btf_that_agrees_is_believed_whatever_the_release_and_read_once(monkeypatch):
+    read = []
+    monkeypatch.setattr(btf, "read_structs", lambda names: read.append(1) or usual())
+    store = Store()
+    assert [find_layout(store, (9, 0)) for _run in range(2)] == [Layout()] * 2
+    assert read == [1]
+
+
+def test_that_there_is_no_btf_is_kept_too(monkeypatch):
+    read = []
+    monkeypatch.setattr(btf, "read_structs", lambda names: read.append(1))
+    store = Store()
+    assert [find_layout(store, (6, 1)) for _run in range(2)] == [Layout()] * 2
+    assert read == [1]
+
+
+@pytest.mark.parametrize(
+    "kept", [3, {}, {"structs": 7}, {"structs": {"klp_patch": [1, [["mod"]]]}}]
+)
+def test_what_is_kept_and_makes_no_sense_is_read_again(monkeypatch, kept):
+    monkeypatch.setattr(btf, "read_structs", lambda names: usual())
+    assert find_layout(Store(btf=kept), (6, 1)) == Layout()
+
+
+def test_btf_that_differs_is_another_layout(monkeypatch):
+    monkeypatch.setattr(btf, "read_structs", lambda names: {**usual(), "klp_state": Struct(64, ())})
+    with pytest.raises(LayoutError, match="in this kernel struct klp_state has no id, version and"):
+        find_layout(Store(), (6, 1))
+
+
+def test_damaged_btf_proves_nothing(monkeypatch):
+    def damaged(names):
+        raise btf.BtfError("it is damaged")
+
+    monkeypatch.setattr(btf, "read_structs", damaged)
+    with pytest.raises(KernelMemoryError, match="can't be proved: it is damaged") as error:
+        find_layout(Store(), (6, 1))
+    assert not isinstance(error.value, LayoutError)
 
 
 @given(st.data())
@@ -219,3 +414,54 @@ def test_an_address_that_kallsyms_does_not_show_is_an_error(tmp_path, line, word
     kallsyms.write_text(line)
     with pytest.raises(KernelMemoryError, match=words):
         find_klp_patches(str(kallsyms))
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """A board with one livepatch in sysfs, whose states this collection has recorded."""
+    directory = tmp_path / "livepatch" / "fixes_1"
+    directory.mkdir(parents=True)
+    for name, text in (("enabled", "1"), ("transition", "0")):
+        (directory / name).write_text(text)
+    recorded = Livepatch("fixes_1", True, (SystemState(1, 1, None),), (), build_id="aa")
+    monkeypatch.setattr(sysfs, "LIVEPATCH", str(tmp_path / "livepatch"))
+    monkeypatch.setattr(sysfs, "module_build_id", lambda name: "aa")
+    monkeypatch.setattr(installed, "records", lambda store: [recorded])
+    monkeypatch.setattr(btf, "read_structs", lambda names: None)
+    return directory
+
+
+def source_of_states(release="6.1.0"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
+        (livepatch,), source, why = installed._installed(Store(), ())
+    return livepatch.states, source, why
+
+
+def test_a_release_that_nothing_is_known_of_leaves_the_record(shown):
+    states, source, why = source_of_states("9.9.1")
+    assert (states, source) == ((SystemState(1, 1, None),), "record")
+    assert "can't be proved: it has no BTF, and is not of Linux 5.5 to 7.3" in why
+
+
+def test_replace_set_in_sysfs_leaves_nothing(shown):
+    (shown / "replace_set").write_text("0\n")
+    states, source, why = source_of_states()
+    assert (states, source) == (None, "unknown")
+    assert why == (
+        "the kernel's own list of livepatches can't be read: in this kernel a livepatch has "
+        "replace_set instead of replace"
+    )
+
+
+def test_another_layout_in_btf_leaves_nothing(shown, monkeypatch):
+    monkeypatch.setattr(btf, "read_structs", lambda names: {**usual(), "klp_state": Struct(64, ())})
+    assert source_of_states()[:2] == (None, "unknown")
+
+
+def test_a_replace_that_sysfs_shows_otherwise_is_not_believed(shown, monkeypatch):
+    listed = [KernelLivepatch(BASE, "fixes_1", False, (), {})]
+    monkeypatch.setattr(installed, "_kernel_list", lambda store: listed)
+    assert source_of_states()[1] == "kernel"
+    (shown / "replace").write_text("1\n")
+    assert source_of_states()[1] == "record"

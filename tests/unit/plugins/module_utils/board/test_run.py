@@ -21,6 +21,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.board.run impor
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import builds
 from ansible_collections.orangepi.livepatch.plugins.module_utils.planner import Wanted
+from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import Candidate
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import (
     Livepatch,
     SystemState,
@@ -43,7 +44,7 @@ V1, V2 = a_file(1), a_file(2)
 EXTRA = boards.a_file(Livepatch("extra", False, (), build_id="ee" * 20))
 OTHER = boards.a_file(Livepatch("other", False, (), build_id="dd" * 20))
 FILES = (V1, V2, EXTRA, OTHER)
-IMAGES = {file.livepatch.build_id: image(file) for file in FILES}
+BACK = [Candidate(file, image(file)) for file in FILES]
 
 
 @pytest.fixture(autouse=True)
@@ -60,9 +61,9 @@ def a_run(kernel, **options):
     return Run(kernel, Options(timeout=options.pop("timeout", 0.01), **options))
 
 
-def enable(kernel, file, images=IMAGES, params="", **options):
+def enable(kernel, file, back=BACK, params="", **options):
     run = a_run(kernel, **options)
-    run.enable(file, params, None if images is None else image(file), images)
+    run.enable(file, params, None if back is None else image(file), back)
     return run
 
 
@@ -72,10 +73,10 @@ def disable(kernel, name, remove=False, build=None, **options):
     return run
 
 
-def stack(kernel, *files, images=IMAGES, over=None, **options):
+def stack(kernel, *files, back=BACK, over=None, **options):
     run = a_run(kernel, **options)
-    bytes_of = {} if images is None else {file.livepatch.name: image(file) for file in files}
-    run.stack([Wanted(file.livepatch, file) for file in files], bytes_of, images, over)
+    bytes_of = {} if back is None else {file.livepatch.name: image(file) for file in files}
+    run.stack([Wanted(file.livepatch, file) for file in files], bytes_of, back, over)
     return run
 
 
@@ -111,7 +112,7 @@ class TestEnabled:
     def test_without_the_image_nothing_is_touched(self, kernel):
         kernel.install(V2)
         with pytest.raises(ImagesNeeded):
-            enable(kernel, V1, images=None, allow_downgrade=True)
+            enable(kernel, V1, back=None, allow_downgrade=True)
         assert kernel.calls == []
 
     def test_a_refusal_touches_nothing_and_is_told_from_a_failure(self, kernel):
@@ -122,7 +123,7 @@ class TestEnabled:
 
     def test_check_mode_predicts_and_touches_nothing(self, kernel):
         kernel.install(V2)
-        run = enable(kernel, V1, images=None, allow_downgrade=True, check_mode=True)
+        run = enable(kernel, V1, back=None, allow_downgrade=True, check_mode=True)
         assert run.changed and kernel.calls == []
         assert [patch.name for patch in run.after.patches] == ["fixes_1"]
         assert run.after.leftover == ("fixes_2",)
@@ -230,7 +231,7 @@ class TestWayBack:
         kernel.refuses["load fixes_1"] = errno.ENOMEM
         run = a_run(kernel, allow_downgrade=True)
         with pytest.raises(Failure, match=r"again; what was installed before is installed"):
-            run.enable(V1, "", image(V1), IMAGES)
+            run.enable(V1, "", image(V1), BACK)
         assert run.restored
         assert installed(kernel) == ["fixes_2", "extra"]
         assert kernel.calls == [
@@ -275,9 +276,39 @@ class TestWayBack:
             match=r"now: lower; before: fixes_2, lower\. Load fixes_2 again\. It was not loaded "
             r"again by itself: the file of lower was not found\.$",
         ):
-            run.enable(v1, "", image(V1), {V2.livepatch.build_id: image(V2)})
+            run.enable(v1, "", image(V1), [Candidate(V2, image(V2))])
         assert kernel.calls == ["disable fixes_2", "load fixes_1"]
-        assert run.to_json()["warnings"][0].startswith("The file of lower was found neither")
+        assert run.to_json()["warnings"][0].startswith("The file of lower, the very one")
+
+    def test_what_we_loaded_is_loaded_again_from_its_very_bytes_alone(self, kernel):
+        enable(kernel, V2)
+        claims = replace(V2, sha256="ff" * 32)
+        kernel.files[b"others"] = claims
+        kernel.refuses["load fixes_1"] = errno.ENOMEM
+        with pytest.raises(Failure, match="the file of fixes_2 was not found"):
+            a_run(kernel, allow_downgrade=True).enable(
+                V1, "", image(V1), [Candidate(claims, b"others")]
+            )
+        assert installed(kernel) == []
+
+    def test_a_file_with_the_build_id_and_other_states_is_not_loaded_again(self, kernel):
+        kernel.install(V2)
+        other = replace(V2, livepatch=replace(V2.livepatch, states=(SystemState(1, 7),)))
+        kernel.refuses["load fixes_1"] = errno.ENOMEM
+        with pytest.raises(Failure, match="the file of fixes_2 was not found"):
+            a_run(kernel, allow_downgrade=True).enable(
+                V1, "", image(V1), [Candidate(other, image(V2))]
+            )
+
+    def test_what_comes_back_is_compared_with_what_was_there(self, kernel, monkeypatch):
+        kernel.install(V2)
+        kernel.refuses["load fixes_1"] = errno.ENOMEM
+        changed = replace(V2, livepatch=replace(V2.livepatch, states=(SystemState(1, 7),)))
+        monkeypatch.setitem(kernel.files, image(V2), changed)
+        run = a_run(kernel, allow_downgrade=True)
+        with pytest.raises(Failure, match="What was loaded again is not what was there"):
+            run.enable(V1, "", image(V1), BACK)
+        assert not run.restored
 
     def test_a_way_back_that_fails_too_says_both(self, kernel):
         kernel.install(V2)
@@ -353,7 +384,7 @@ class TestStack:
 
     def test_check_mode_predicts_the_whole_way(self, kernel):
         kernel.install(V2)
-        run = stack(kernel, V1, EXTRA, images=None, allow_downgrade=True, check_mode=True)
+        run = stack(kernel, V1, EXTRA, back=None, allow_downgrade=True, check_mode=True)
         assert kernel.calls == []
         assert [patch.name for patch in run.after.patches] == ["fixes_1", "extra"]
         assert run.to_json()["decision"]["steps"] == [
@@ -366,7 +397,7 @@ class TestStack:
         kernel.install(V1)
         kernel.install(EXTRA)
         run = a_run(kernel)
-        run.stack([Wanted(Livepatch("fixes_1", None, None), None)], {}, IMAGES)
+        run.stack([Wanted(Livepatch("fixes_1", None, None), None)], {}, BACK)
         assert installed(kernel) == ["fixes_1"]
 
     def test_what_is_to_stay_and_is_not_there_is_refused(self, kernel):
@@ -392,7 +423,7 @@ class TestStack:
         wanted = [Wanted(file.livepatch, file) for file in (V1, OTHER)]
         bytes_of = {file.livepatch.name: image(file) for file in (V1, OTHER)}
         with pytest.raises(Failure, match="EIO|Input/output|said no"):
-            run.stack(wanted, bytes_of, IMAGES)
+            run.stack(wanted, bytes_of, BACK)
         assert installed(kernel) == ["fixes_2", "extra"]
         assert run.restored == (fails != "disable fixes_2")
         assert not run.changed or kernel.modules
@@ -401,7 +432,7 @@ class TestStack:
         kernel.install(V2)
         kernel.install(EXTRA)
         with pytest.raises(ImagesNeeded) as needed:
-            stack(kernel, V1, OTHER, images=None, allow_downgrade=True)
+            stack(kernel, V1, OTHER, back=None, allow_downgrade=True)
         assert set(needed.value.builds) == {V2.livepatch.build_id, EXTRA.livepatch.build_id}
 
     def test_a_run_leaves_one_note_in_the_history(self, kernel):
@@ -417,13 +448,20 @@ class TestStack:
         run = a_run(kernel, allow_downgrade=True)
         files = {file.livepatch.name: image(file) for file in (V1, EXTRA)}
         with pytest.raises(Failure, match="not loaded again by itself"):
-            run.stack([Wanted(file.livepatch, file) for file in (V1, EXTRA)], files, IMAGES)
+            run.stack([Wanted(file.livepatch, file) for file in (V1, EXTRA)], files, BACK)
         run.remember(failed=True)
         names = [[build["name"] for build in noted] for noted in kernel.store.get("history")]
         assert names == [["fixes_1", "extra"]]
 
 
 class TestHistory:
+    def test_a_history_that_cannot_be_kept_is_a_warning(self, kernel):
+        kernel.store.put("history", "damaged")
+        run = enable(kernel, V1)
+        run.remember(failed=False)
+        assert "could not be noted in the history" in run.to_json()["warnings"][0]
+        assert kernel.store.get("history") == "damaged"
+
     def test_what_a_run_left_is_remembered_but_not_that_a_failed_one_left_nothing(self, kernel):
         enable(kernel, V1, params="n=1").remember(failed=False)
         assert kernel.store.get("history") == [
@@ -436,12 +474,12 @@ class TestHistory:
                 }
             ]
         ]
-        kernel.store.put("history", "as it was")
+        before = kernel.store.get("history")
         run = a_run(kernel)
         run.remember(failed=False)
         run.disable("fixes_1", remove=True)
         run.remember(failed=True)
-        assert kernel.store.get("history") == "as it was"
+        assert kernel.store.get("history") == before
 
 
 def outline(file, version):

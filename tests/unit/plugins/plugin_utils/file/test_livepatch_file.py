@@ -9,16 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
     file_from_json,
     file_to_json,
+)
+from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.findings import (
+    read_with_findings,
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     LivepatchFileError,
@@ -33,6 +39,8 @@ from ansible_collections.orangepi.livepatch.tests.unit.livepatch_sources.build i
 from ansible_collections.orangepi.livepatch.tests.unit.plugins.plugin_utils.file.declared import (
     livepatch,
 )
+
+PACKAGE = "ansible_collections.orangepi.livepatch.plugins.plugin_utils.file"
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -173,23 +181,156 @@ class TestReading:
             catalog_paths(tmp_path / "missing")
 
 
-def test_without_pyelftools_it_imports_and_says_what_to_install(builder: Builder) -> None:
-    path = builder.module("cmdline.c")
-    script = """
+class TestMayBeALivepatch:
+    """What is certain to be something else may be passed over; nothing else may."""
+
+    def may_be(self, data: bytes) -> bool:
+        with pytest.raises(LivepatchFileError) as error:
+            inspect(data, "/srv/file.ko")
+        return error.value.may_be_livepatch
+
+    def test_an_ordinary_module_is_none(self, builder: Builder) -> None:
+        assert not self.may_be(builder.module("blocker.c").read_bytes())
+
+    def test_neither_is_an_executable(self) -> None:
+        data = Path(sys.executable).resolve().read_bytes()[: 2**20]
+        assert not self.may_be(data)
+
+    @pytest.mark.parametrize("data", [b"", b"\0" * 4096, b"<html>404 Not Found</html>"])
+    def test_what_is_no_elf_file_may_have_been_one(self, data: bytes) -> None:
+        assert self.may_be(data)
+
+    @pytest.mark.parametrize("kept", [16, 64, 6000])
+    def test_a_truncated_one(self, builder: Builder, kept: int) -> None:
+        assert self.may_be(builder.module("fixes_1.c").read_bytes()[:kept])
+
+    @pytest.mark.parametrize(
+        ("offset", "value"), [(4, 1), (16, 2), (18, 243)], ids=["class", "type", "machine"]
+    )
+    def test_one_that_damage_makes_something_else(
+        self, builder: Builder, offset: int, value: int
+    ) -> None:
+        image = bytearray(builder.module("fixes_1.c").read_bytes())
+        image[offset] = value
+        assert self.may_be(bytes(image))
+
+    def test_one_whose_mark_is_damaged_enables_itself_still(self, builder: Builder) -> None:
+        image = builder.module("fixes_1.c").read_bytes().replace(b"livepatch=Y", b"livepatchzY")
+        assert self.may_be(image)
+
+    def test_one_that_can_not_be_read(self, tmp_path: Path) -> None:
+        (tmp_path / "gone.ko").symlink_to("nowhere")
+        with pytest.raises(LivepatchFileError) as error:
+            read_livepatch_file(tmp_path / "gone.ko")
+        assert error.value.may_be_livepatch
+
+    def test_a_directory_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(LivepatchFileError) as error:
+            read_livepatch_file(tmp_path)
+        assert not error.value.may_be_livepatch
+
+
+class TestWhatAPlanTakes:
+    """A file that is read survives the way through JSON; what would not is refused here."""
+
+    @pytest.mark.parametrize("name", [".", ".."])
+    @pytest.mark.parametrize("what", ["srcversion", "depends", "module", "function", "object"])
+    def test_a_name_is_one_for_the_reader_as_for_the_plan(
+        self, builder: Builder, tmp_path: Path, what: str, name: str
+    ) -> None:
+        mod: tuple[str, ...] = ()
+        function, patched = "f", "o"
+        if what in ("srcversion", "depends"):
+            mod = ('-D%s="%s"' % (what.upper(), name),)
+        elif what == "module":
+            mod = ("-UKBUILD_MODNAME", '-DKBUILD_MODNAME="%s"' % name)
+        elif what == "function":
+            function = name
+        else:
+            patched = name
+        source = tmp_path / "named.c"
+        source.write_text(
+            """
+#include "variant.h"
+static struct klp_func funcs[] = { { "%s", new_function }, {} };
+static struct klp_object objs[] = { { .name = "%s", .funcs = funcs }, {} };
+static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs };
+ENABLE(&patch);
+"""
+            % (function, patched)
+        )
+        with pytest.raises(LivepatchFileError, match="name"):
+            read_livepatch_file(Builder(tmp_path).module(source, mod=mod))
+
+    @pytest.mark.parametrize("path", ["/srv/a\u00a0b.ko", "/srv/a\nb.ko", "/srv/\udcff.ko"])
+    def test_a_path_that_can_not_be_printed_is_refused_by_an_error_that_can(
+        self, builder: Builder, path: str
+    ) -> None:
+        with pytest.raises(LivepatchFileError, match="has some that can't be printed") as error:
+            inspect(builder.module("fixes_1.c").read_bytes(), path)
+        assert str(error.value).isprintable() and error.value.may_be_livepatch
+
+    @settings(
+        deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(
+        source=st.sampled_from(["objects.c", "kpatch.c", "klp_build.c"]),
+        text=st.binary(min_size=1, max_size=4),
+        at=st.integers(0, 2**16),
+    )
+    def test_whatever_stands_in_its_texts(
+        self, builder: Builder, source: str, text: bytes, at: int
+    ) -> None:
+        image = bytearray(builder.module(source).read_bytes())
+        texts = [m.start() for m in re.finditer(rb"(?<=\0)[a-z_0-9.]{2,}(?=\0)", bytes(image))]
+        start = texts[at % len(texts)]
+        image[start : start + len(text)] = text
+        try:
+            file = inspect(bytes(image), "/srv/file.ko")
+        except LivepatchFileError:
+            return
+        assert file_from_json(json.loads(json.dumps(file_to_json(file)))) == file
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, IndexError])
+@pytest.mark.parametrize("where", ["livepatch_file.source_declaration", "findings._of_the_array"])
+def test_whatever_goes_wrong_inside_is_a_damaged_file(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch, where: str, error: type[Exception]
+) -> None:
+    def fails(_given: object) -> None:
+        raise error("out of it")
+
+    path = builder.module("fixes_1.c")
+    monkeypatch.setattr("%s.%s" % (PACKAGE, where), fails)
+    with pytest.raises(LivepatchFileError) as refused:
+        read_with_findings(path)
+    assert str(refused.value) == "%s is damaged: %s; copy or build it again." % (
+        path,
+        error.__name__,
+    )
+    assert refused.value.may_be_livepatch
+
+
+WITHOUT_PYELFTOOLS = """
 import sys
 sys.modules["elftools"] = None
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file import livepatch_file
-try:
-    livepatch_file.read_livepatch_file(sys.argv[1])
-except livepatch_file.LivepatchFileError as error:
-    print(error)
+for ask in (livepatch_file.require_elftools, lambda: livepatch_file.inspect(b"", "a.ko")):
+    try:
+        ask()
+    except livepatch_file.MissingLibraryError as error:
+        print(error, error.library, "ModuleNotFoundError" in error.traceback)
 """
+
+
+def test_without_pyelftools_it_imports_and_says_what_to_install() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path)],
+        [sys.executable, "-c", WITHOUT_PYELFTOOLS],
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "pip install pyelftools" in done.stdout
+    said = "pyelftools is required on the controller; pip install pyelftools there. pyelftools True"
+    assert done.stdout.splitlines() == [said] * 2
     assert done.stderr == ""

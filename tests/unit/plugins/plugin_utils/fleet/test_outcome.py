@@ -134,3 +134,9 @@ def test_the_table_has_a_line_per_board_in_aligned_columns():
     )
     assert len(lines) == 3
     assert len({line.index(word) for line, word in zip(lines[1:], ("updated", "refused"))}) == 1
+
+
+def test_a_board_that_is_left_without_a_livepatch_can_be_a_failure():
+    rows = [Row("b1", (), (), "nothing fits", "no file"), Row("b2", (), (), "up to date", "")]
+    assert result_of(rows)["failed"] == {}
+    assert result_of(rows, ["nothing fits"])["failed"] == {"b1": "no file"}

@@ -167,6 +167,15 @@ def test_where_no_module_can_be_unloaded_livepatches_are_disabled():
     assert steps(an_answer([V1], modules_disabled=True), to="none") == ["disable fixes_1"]
 
 
+def test_a_file_that_is_damaged_may_be_the_one_that_it_needs():
+    reason = "/catalog/fixes_1.ko is damaged: it ends early; copy or build it again."
+    damaged = {"path": "/catalog/fixes_1.ko", "reason": reason, "may_be_livepatch": True}
+    catalog = read_catalog(files(V2), rejected=[damaged], partial=True)
+    result = rollback.plan(an_answer([V1], [V2]), catalog)
+    assert result.outcome == "refused"
+    assert "the catalog has no file of that build that can be read: " + reason in result.reason
+
+
 @pytest.mark.parametrize(
     ("answer", "catalog", "words"),
     [
