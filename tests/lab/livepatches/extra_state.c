@@ -2,8 +2,8 @@
 /*
  * A non-cumulative livepatch with a state of its own: state 7, version 1, is
  * the minimum console loglevel.  It stacks on any livepatch, and a cumulative
- * one that does not know state 7 is refused over it.  A reader of /proc/version
- * can be made to sleep in it, so that it can't be disabled meanwhile.
+ * one that does not know state 7 is refused over it.  Readers of /proc/version
+ * can be kept waiting in it, so that it can't be disabled meanwhile.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -15,14 +15,16 @@
 
 #include "printk_states.h"
 
-static unsigned int show_seconds;
-module_param(show_seconds, uint, 0644);
-MODULE_PARM_DESC(show_seconds, "how long showing the version takes");
+#define POLL_MS 100
+
+static bool hold;
+module_param(hold, bool, 0644);
+MODULE_PARM_DESC(hold, "keep readers of the version waiting");
 
 static int livepatch_version_proc_show(struct seq_file *m, void *v)
 {
-	if (show_seconds)
-		ssleep(show_seconds);
+	while (READ_ONCE(hold))
+		msleep_interruptible(POLL_MS);
 
 	seq_puts(m, KBUILD_MODNAME ": this has been live patched\n");
 	return 0;
