@@ -13,7 +13,7 @@ export LAB_SUITE := $(SUITE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix lint unit sanity molecule agreement benchmark clean
+.PHONY: help demo test test-matrix fuzz lint unit sanity molecule agreement benchmark clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,9 @@ agreement: ## Compare files and the gate with the kernel, over random livepatche
 
 benchmark: ## Measure a rollout against ansible.builtin.ping and the obvious playbook
 	@$(TEST) tests/stages.sh benchmark
+
+fuzz: ## Damage livepatch files, catalogs, answers and kernel memory, RUNS of each (100000), until something gives
+	@$(TEST) tests/stages.sh fuzz
 
 clean: ## Remove what these targets made, their cache outside the repository included
 	@tests/setup.sh clean

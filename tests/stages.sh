@@ -87,6 +87,14 @@ agreement() {
             sh -c 'python3 -m tests.agreement.files && exec python3 -m tests.agreement --sequences "$0"' "${SEQUENCES:-300}"
 }
 
+fuzz() {
+    local target
+    for target in tests/fuzz/targets/[a-z]*.py; do
+        target=${target##*/}
+        PYTHONPATH=$ANSIBLE_COLLECTIONS_PATH python3 -m tests.fuzz "${target%.py}" --runs "${RUNS:-100000}" --seed "${SEED:-$RANDOM}"
+    done
+}
+
 benchmark() {
     PYTHONPATH=$ANSIBLE_COLLECTIONS_PATH python3 -m tests.lab run --boards orangepi5-1 -- python3 -m tests.benchmarks
 }

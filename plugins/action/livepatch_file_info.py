@@ -10,7 +10,6 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import file_to_json
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.board_action import BoardAction
@@ -20,9 +19,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.findings i
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     LivepatchFileError,
-    MissingLibraryError,
     catalog_paths,
-    require_elftools,
     shown_path,
 )
 
@@ -35,7 +32,6 @@ class ActionModule(BoardAction):
         path = self.find_file(args["src"])
         files, rejected = [], []
         try:
-            require_elftools()
             directory = os.path.isdir(path)
             for name in catalog_paths(path) if directory else [path]:
                 try:
@@ -52,8 +48,6 @@ class ActionModule(BoardAction):
                     )
                 else:
                     files.append(dict(file_to_json(file), findings=findings_to_json(findings)))
-        except MissingLibraryError as error:
-            raise AnsibleActionFail(missing_required_lib(error.library)) from None
         except LivepatchFileError as error:
             raise AnsibleActionFail(str(error)) from None
         return {"changed": False, "path": path, "files": files, "rejected": rejected}

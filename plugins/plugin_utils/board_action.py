@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -40,10 +41,12 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_file import (
     LivepatchFileError,
+    MissingLibraryError,
     catalog_paths,
     inspect,
     module_image,
     read_stored,
+    require_elftools,
 )
 
 display = Display()
@@ -72,7 +75,10 @@ class BoardAction(ActionBase):
         """The task's result; a failure of ours is one too, so that failed_when can judge it."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
+            require_elftools()
             result.update(self.answer(task_vars or {}))
+        except MissingLibraryError as error:
+            result.update(failed=True, msg=missing_required_lib(error.library))
         except AnsibleActionFail as error:
             result.update(failed=True, msg=error.message)
         # Which Python the board has, so that Ansible needs not look for it at every task.

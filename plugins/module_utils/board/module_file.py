@@ -14,6 +14,8 @@ import stat
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.image import MAX_IMAGE
 
+MAX_LINKS = 40
+
 
 class ModuleFileError(Exception):
     """The file is not read; the message is one sentence."""
@@ -22,16 +24,15 @@ class ModuleFileError(Exception):
 def read_module_file(path: str, trusted: bool) -> bytes:
     """The bytes of a regular file.
 
-    trusted: whether nobody but root may have been able to write it, so that it is
-    no link, and neither it nor a directory above it can be written by another user.
-    Raises ModuleFileError.
+    trusted: whether nobody but root may have been able to write it: neither it, nor a
+    directory above it, nor one over which a link leads there.  Raises
+    ModuleFileError.
     """
-    if trusted:
-        _check_ownership(path)
+    real = _roots_own(path) if trusted else path
     # O_NONBLOCK: a pipe would have us wait.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(path, flags | (os.O_NOFOLLOW if trusted else 0)), "rb") as file:
+        with os.fdopen(os.open(real, flags | (os.O_NOFOLLOW if trusted else 0)), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ModuleFileError("%s is not a regular file." % path)
@@ -42,17 +43,29 @@ def read_module_file(path: str, trusted: bool) -> bytes:
         raise ModuleFileError("%s can't be read: %s." % (path, error.strerror)) from error
 
 
-def _check_ownership(path: str) -> None:
-    part = os.path.abspath(path)
-    if part != os.path.realpath(path):
-        raise ModuleFileError("%s is reached over a link." % path)
-    while True:
-        try:
-            status = os.lstat(part)
-        except OSError as error:
-            raise ModuleFileError("%s can't be read: %s." % (path, error.strerror)) from error
-        if status.st_uid != 0 or status.st_mode & 0o022:
-            raise ModuleFileError("%s can be written by others than root." % part)
-        if part == os.path.dirname(part):
-            return
-        part = os.path.dirname(part)
+def _roots_own(path: str) -> str:
+    """The path without links, where nobody but root can have made it lead elsewhere."""
+    for _link in range(MAX_LINKS):
+        part = os.sep
+        _check_owner(part)
+        names = [name for name in os.path.abspath(path).split(os.sep) if name]
+        for number, name in enumerate(names):
+            part = os.path.join(part, name)
+            if _check_owner(part):
+                path = os.path.join(os.path.dirname(part), os.readlink(part), *names[number + 1 :])
+                break
+        else:
+            return part
+    raise ModuleFileError("%s is reached over too many links." % path)
+
+
+def _check_owner(part: str) -> bool:
+    """Whether it is a link.  Raises ModuleFileError where others than root can change it."""
+    try:
+        status = os.lstat(part)
+    except OSError as error:
+        raise ModuleFileError("%s can't be read: %s." % (part, error.strerror)) from error
+    link = stat.S_ISLNK(status.st_mode)
+    if status.st_uid != 0 or not link and status.st_mode & 0o022:
+        raise ModuleFileError("%s can be written by others than root." % part)
+    return link

@@ -473,9 +473,8 @@ class Run:
         missing = [patch.name for patch in lost if patch.build_id not in images]
         if missing:
             self.warnings.append(
-                "The file of %s, the very one that it was loaded from, was found neither beside "
-                "src nor among the board's modules: had the load failed, it could not have been "
-                "loaded again." % " and ".join(missing)
+                "The file of %s was found neither beside src nor among the board's modules: had "
+                "the load failed, it could not have been loaded again." % " and ".join(missing)
             )
 
     def _pinned(self) -> list[str]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 # A step is 0.4 microseconds, so that all of them are half a second.  A livepatch
 # of the kernel's own samples takes a thousand, one of a thousand functions a tenth of these.
 MAX_STEPS = 1_250_000
-# What is kept besides the file itself.
-MAX_BYTES = 128 * 2**20
+# What is kept besides the file itself, which may be 64 MiB as stored and as many uncompressed.
+MAX_BYTES = 96 * 2**20
 
 
 class SpentError(Exception):

@@ -55,7 +55,7 @@ MAX_SECTION_NAME = 1024
 MAX_STRING = 512
 
 # What is spent on one of each, in steps and bytes.
-_SECTION, _ROW, _POINTER, _WORD, _STRING = 16, 1, 4, 1, 4
+_SECTION, _ROW, _SYMBOL, _POINTER, _WORD, _STRING = 16, 1, 2, 4, 1, 4
 _KEPT_ROW, _KEPT_POINTER = 250, 150
 
 
@@ -126,6 +126,18 @@ class Relocation(NamedTuple):
     type: int
     target: Location | None
     symbol: str
+
+
+class _Symbols(NamedTuple):
+    """What the symbols say.
+
+    sizes: of data, in bytes; functions: by section their sizes, by offset; undefined:
+    the indices of those that are defined elsewhere.
+    """
+
+    sizes: dict[Location, int]
+    functions: dict[int, dict[int, int]]
+    undefined: list[int]
 
 
 class Elf:
@@ -356,44 +368,37 @@ class Elf:
         Modules without local symbols (strip --strip-unneeded) have none for
         static variables.
         """
-        return self._object_sizes.get(location)
+        return self._symbols.sizes.get(location)
 
-    @cached_property
-    def _object_sizes(self) -> dict[Location, int]:
-        return {
-            Location(shndx, value): length
-            for _name, info, shndx, value, length in self._symbols()
-            if info & 0xF == STT_OBJECT and length and 0 < shndx < len(self.sections)
-        }
-
-    def _symbols(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """st_name, st_info, st_shndx, st_value and st_size of every symbol."""
-        if self._symtab is None:
-            return
-        count = self._symtab.size // SYM_SIZE
-        # At worst, all of them are kept by who asks.
-        self.budget.spend(_ROW * count, _KEPT_POINTER * count)
-        table = self.content(self._symtab)[: count * SYM_SIZE]
-        for name, info, _other, shndx, value, length in self._sym.iter_unpack(table):
-            yield name, info, shndx, value, length
-
-    @cached_property
+    @property
     def functions(self) -> dict[int, dict[int, int]]:
         """By section: the size in bytes of every function that has a symbol, by its offset."""
-        found: dict[int, dict[int, int]] = {}
-        for _name, info, shndx, value, length in self._symbols():
-            if info & 0xF == STT_FUNC and 0 < shndx < len(self.sections):
-                found.setdefault(shndx, {})[value] = length
-        return found
+        return self._symbols.functions
 
     @cached_property
     def undefined(self) -> frozenset[str]:
         """The names that the module leaves to the kernel, or to other modules, to define."""
-        return frozenset(
-            self._symbol_name(index)
-            for index, (name, _info, shndx, _value, _size) in enumerate(self._symbols())
-            if name and (shndx == SHN_UNDEF or shndx >= SHN_LORESERVE)
-        )
+        return frozenset(map(self._symbol_name, self._symbols.undefined))
+
+    @cached_property
+    def _symbols(self) -> _Symbols:
+        found = _Symbols({}, {}, [])
+        if self._symtab is None:
+            return found
+        count = self._symtab.size // SYM_SIZE
+        self.budget.spend(_SYMBOL * count, _KEPT_ROW * count)
+        table = self.content(self._symtab)[: count * SYM_SIZE]
+        sections = len(self.sections)
+        for index, row in enumerate(self._sym.iter_unpack(table)):
+            name, info, _other, section, value, size = row
+            if 0 < section < sections:
+                if info & 0xF == STT_OBJECT and size:
+                    found.sizes[Location(section, value)] = size
+                elif info & 0xF == STT_FUNC:
+                    found.functions.setdefault(section, {})[value] = size
+            elif name and (section == SHN_UNDEF or section >= SHN_LORESERVE):
+                found.undefined.append(index)
+        return found
 
     def end_of(self, location: Location) -> int:
         """The offset in its section at which the variable at a location ends at the latest."""
@@ -416,7 +421,7 @@ class Elf:
     def _starts(self) -> dict[int, list[int]]:
         """By section: where its variables start, in order."""
         found: dict[int, set[int]] = {}
-        for location in self._object_sizes:
+        for location in self._symbols.sizes:
             found.setdefault(location.section, set()).add(location.offset)
         for section in self.sections:
             if section.flags & SHF_WRITE and not section.executable:
@@ -475,7 +480,9 @@ class Elf:
             raise damaged("its symbols have no names")
         name = self._sym.unpack_from(self._data, symtab.offset + index * SYM_SIZE)[0]
         end = strings.offset + strings.size
-        return self._text(strings.offset + name, end, MAX_STRING, "symbol's name")
+        text = self._text(strings.offset + name, end, MAX_STRING, "symbol's name")
+        self.budget.spend(_STRING, len(text) + _KEPT_POINTER)
+        return text
 
     def _symbol_location(self, index: int, addend: int) -> Location | None:
         symtab = self._symtab

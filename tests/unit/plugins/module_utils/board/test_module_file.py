@@ -74,10 +74,22 @@ class TestTrusted:
     def test_what_only_root_can_have_written_is_read(self, own):
         assert read_module_file(own, trusted=True) == b"bytes"
 
-    def test_a_link_to_it_is_not(self, own):
+    def test_so_it_is_over_a_link_that_only_root_can_have_made(self, own):
         link = own.replace("fixes_1", "link")
-        os.symlink(own, link)
-        with pytest.raises(ModuleFileError, match="reached over a link"):
+        os.symlink(os.path.basename(own), link)
+        assert read_module_file(link, trusted=True) == b"bytes"
+
+    def test_a_link_that_leads_through_others_hands_is_not_followed(self, own, tmp_path):
+        link = own.replace("fixes_1", "link")
+        (tmp_path / "middle.ko").symlink_to(own)
+        os.symlink(str(tmp_path / "middle.ko"), link)
+        with pytest.raises(ModuleFileError, match="/tmp can be written by others than root"):
+            read_module_file(link, trusted=True)
+
+    def test_links_in_a_circle_end(self, own):
+        link = own.replace("fixes_1", "link")
+        os.symlink(link, link)
+        with pytest.raises(ModuleFileError, match="too many links"):
             read_module_file(link, trusted=True)
 
     @pytest.mark.parametrize("change", ["owner", "mode", "directory"])

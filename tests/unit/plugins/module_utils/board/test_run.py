@@ -278,7 +278,7 @@ class TestWayBack:
         ):
             run.enable(v1, "", image(V1), [Candidate(V2, image(V2))])
         assert kernel.calls == ["disable fixes_2", "load fixes_1"]
-        assert run.to_json()["warnings"][0].startswith("The file of lower, the very one")
+        assert run.to_json()["warnings"][0].startswith("The file of lower was found neither")
 
     def test_what_we_loaded_is_loaded_again_from_its_very_bytes_alone(self, kernel):
         enable(kernel, V2)

@@ -267,3 +267,8 @@ SIGNED_DATA = tlv(
 
 def test_the_signed_data_to_damage_is_right_at_first() -> None:
     assert split_signature(append(b"", SIGNED_DATA)) == (0, Signature("A name", "sha256"))
+
+
+def test_who_signed_is_not_looked_up_in_megabytes() -> None:
+    signed = append(b"module", b"\x30\x00" * 2**20)
+    assert split_signature(signed) == (6, Signature(None, None))

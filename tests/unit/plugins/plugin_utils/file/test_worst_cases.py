@@ -214,3 +214,16 @@ static struct klp_object objs[] = { { .funcs = funcs }, {} };
     patch = PATCH.replace("{ .id = 1, .version = 2 }, {}", repeated(65535, "{ 1, 2 }"))
     image = compiled(tmp_path, source, patch)
     assert cost(xz(image), tmp_path) == declared(image, tmp_path)
+
+
+def test_as_many_undefined_symbols_as_there_may_be_with_long_names(
+    builder: Builder, tmp_path: Path
+) -> None:
+    hostile = Hostile(builder.module("fixes_2.c").read_bytes())
+    symtab = hostile.index(".symtab")
+    strings = hostile.headers[symtab][6]
+    names = hostile.content(strings)
+    hostile.place(strings, names + b"A" * 500 + b"\0")
+    symbols = [SYM.pack(len(names) + i % 100, 16, 0, 0, 0, 0) for i in range(199_000)]
+    hostile.place(symtab, hostile.content(symtab) + b"".join(symbols))
+    assert cost(xz(hostile.done()), tmp_path) == SPENT
