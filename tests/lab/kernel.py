@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -67,6 +67,11 @@ class Kernel:
     # Modules are built by the suite's own compiler, in a container: the programs that come with the
     # headers don't run on an older release than theirs.
     compiler_of_suite: bool = False
+    # What was changed in a kernel built from source: the directory of `layouts` whose struct klp_*
+    # it has, and whether it describes its structures. Not in what names the cached systems: the
+    # built kernel's own name has it.
+    layout: str = field(default="", repr=False)
+    btf: bool = field(default=False, repr=False)
 
     @property
     def from_source(self) -> bool:
@@ -75,8 +80,12 @@ class Kernel:
     @property
     def name(self) -> str:
         if self.from_source:
-            return f"{self.suite}-{self.arch}-livepatch"
+            return f"{self.suite}-{self.arch}-livepatch{self.changes}"
         return f"{self.package_suite or self.suite}-{self.package.removeprefix('linux-image-')}"
+
+    @property
+    def changes(self) -> str:
+        return (f"-{self.layout}" if self.layout else "") + ("-btf" if self.btf else "")
 
     @property
     def headers_are_unpacked(self) -> bool:
@@ -130,6 +139,17 @@ def _pc(**different: Any) -> Kernels:
     return Kernels(livepatch=debian, stock=PC_STOCK, debian=debian)
 
 
+VIRT_LIVEPATCH = replace(VIRT_NEWEST, package="linux-source", livepatch=True, drivers=())
+
+
+def _virt(**different: Any) -> Kernels:
+    return Kernels(
+        livepatch=replace(VIRT_LIVEPATCH, **different),
+        stock=VIRT_STOCK,
+        debian=replace(VIRT_NEWEST, drivers=("virtio_mmio", *DRIVERS)),
+    )
+
+
 # By architecture and by the suite that the kernel is from; an architecture's first is its default.
 KERNELS = {
     "amd64": {
@@ -143,10 +163,11 @@ KERNELS = {
         ),
     },
     "arm64": {
-        "trixie-backports": Kernels(
-            livepatch=replace(VIRT_NEWEST, package="linux-source", livepatch=True, drivers=()),
-            stock=VIRT_STOCK,
-            debian=replace(VIRT_NEWEST, drivers=("virtio_mmio", *DRIVERS)),
-        )
+        "trixie-backports": _virt(),
+        # With the struct klp_* that are proposed for Linux, each with BTF and without.
+        "replace-set": _virt(layout="replace_set", btf=True),
+        "replace-set-no-btf": _virt(layout="replace_set"),
+        "state-callbacks": _virt(layout="state_callbacks", btf=True),
+        "state-callbacks-no-btf": _virt(layout="state_callbacks"),
     },
 }

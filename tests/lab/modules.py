@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from . import cache, kbuild
+from .linux import LAYOUTS
 from .system import System
 from .tools import run, step
 
@@ -15,11 +16,13 @@ SOURCES = Path(__file__).with_name("livepatches")
 
 def modules(system: System) -> Path:
     """A directory with every module. Call it with the cache locked."""
+    layout = system.kernel.layout
+    # Those of another layout are their own, but for what both show.
     sources = [
         path
-        for path in sorted(SOURCES.iterdir())
+        for path in sorted((LAYOUTS / layout if layout else SOURCES).iterdir())
         if path.suffix in (".c", ".h") or path.name == "Kbuild"
-    ]
+    ] + ([SOURCES / "cmdline_show.h"] if layout else [])
     key = cache.digest(Path(__file__), system.directory.name, *sources)
     return cache.entry(
         f"modules-{system.kernel.name}", key, lambda work: _build(system, sources, work)
