@@ -117,7 +117,7 @@ def from_json(value: Any) -> dict[str, Struct] | None:
         ]
     except (AttributeError, TypeError) as error:
         raise ValueError(str(error)) from error
-    if not all(type(field) is int for field in fields):
+    if not all(isinstance(field, int) and not isinstance(field, bool) for field in fields):
         raise ValueError("a number is none")
     return structs
 

@@ -55,7 +55,7 @@ def repeated(count: int, entry: str) -> str:
 def test_400_executable_sections_over_the_same_20_mib(builder: Builder, tmp_path: Path) -> None:
     hostile = Hostile(builder.module("fixes_2.c").read_bytes())
     first = hostile.add(".text", b"\xc3" * (20 * MIB))
-    hostile.headers += [list(hostile.headers[first]) for _ in range(399)]
+    hostile.headers += [list(hostile.headers[first]) for _copy in range(399)]
     caller = hostile.add(".text", b"\xe8\0\0\0\0" * 400 + b"\xc3")
     symbol = hostile.add_symbols([*range(first, first + 400), caller])
     calls = b"".join(RELA.pack(1 + 5 * i, 4, symbol + i, -4) for i in range(400))
@@ -107,7 +107,7 @@ struct { struct klp_func funcs[%d]; void *more[149987]; } shared = {
 static struct klp_object objs[] = { %s, {} };
 """ % (
         2 * count,
-        ", ".join('{ "f", new_function }, {}' for _ in range(count)),
+        ", ".join('{ "f", new_function }, {}' for _object in range(count)),
         ", ".join('{ .name = "o", .funcs = &shared.funcs[%d] }' % (2 * i) for i in range(count)),
     )
     hostile = Hostile(compiled(tmp_path, source))
