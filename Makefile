@@ -13,7 +13,7 @@ export LAB_SUITE := $(SUITE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix fuzz lint unit sanity molecule agreement benchmark clean
+.PHONY: help demo test test-matrix layout fuzz lint unit sanity molecule agreement benchmark clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,10 @@ agreement: ## Compare files and the gate with the kernel, over random livepatche
 
 benchmark: ## Measure a rollout against ansible.builtin.ping and the obvious playbook
 	@$(TEST) tests/stages.sh benchmark
+
+layout: export LAB_KERNELS := arm64/replace-set arm64/replace-set-no-btf arm64/state-callbacks arm64/state-callbacks-no-btf
+layout: ## Prove on kernels with other struct klp_* that they are never misread (builds four kernels, once)
+	@$(TEST) tests/stages.sh layout
 
 fuzz: ## Damage livepatch files, catalogs, answers and kernel memory, RUNS of each (100000), until something gives
 	@$(TEST) tests/stages.sh fuzz

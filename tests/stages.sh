@@ -87,6 +87,13 @@ agreement() {
             sh -c 'python3 -m tests.agreement.files && exec python3 -m tests.agreement --sequences "$0"' "${SEQUENCES:-300}"
 }
 
+layout() {
+    # shellcheck disable=SC2016
+    (cd "$collection" &&
+        on_every_kernel orangepi5-1 \
+            sh -c 'MOLECULE_EPHEMERAL_DIRECTORY=$LAB_DIR/molecule exec molecule test -s layout')
+}
+
 fuzz() {
     local target
     for target in tests/fuzz/targets/[a-z]*.py; do

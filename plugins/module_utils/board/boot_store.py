@@ -50,6 +50,7 @@ class BootStore:
         self.directory = directory
         self.boot_id = _boot_id()
         self.usable = self.boot_id is not None and is_own_directory(directory)
+        self._token_key: bytes | None = None
 
     def get(self, name: str) -> Any:
         """The value put under that name during this boot; None where there is none to be had."""
@@ -167,6 +168,11 @@ class BootStore:
         return hmac.new(self._key(), address.to_bytes(8, "big"), hashlib.sha256).hexdigest()[:16]
 
     def _key(self) -> bytes:
+        if self._token_key is None:
+            self._token_key = self._kept_key()
+        return self._token_key
+
+    def _kept_key(self) -> bytes:
         key = _key_of(self.get("token_key"))
         if key is None:
             key = os.urandom(32)
