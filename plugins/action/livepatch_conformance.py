@@ -21,6 +21,12 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.file.livepatch_
 class ActionModule(BoardAction):
     def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         _validation, args = self.validate_argument_spec(**LIVEPATCH_CONFORMANCE)
+        if self._task.check_mode:
+            return {
+                "changed": False,
+                "skipped": True,
+                "msg": "whether the scenarios pass can't be told without running them.",
+            }
         given = {key: value for key, value in args.items() if value is not None}
         newer = self.stored(args["newer"], False, task_vars)
         older = self.stored(args["older"], False, task_vars) if args["older"] else None

@@ -404,6 +404,11 @@ def test_conformance_gets_both_files_and_a_copy_that_fails(board, do):
     assert newer.image and older.image and call.told.failing_copy.apply(newer.image)
 
 
+def test_conformance_is_skipped_in_check_mode_before_any_board_is_asked(board, do):
+    assert do("livepatch_conformance", check_mode=True, newer="fixes_2.ko")["skipped"]
+    assert board.calls == []
+
+
 def test_a_file_is_read_without_any_board(board, do, catalog):
     answer = do("livepatch_file_info", src="fixes_1.ko")
     assert [file["name"] for file in answer["files"]] == ["fixes_1"]
