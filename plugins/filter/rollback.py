@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.utils.unsafe_proxy import wrap_var
+
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import rollback
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.catalog import (
     CatalogError,
@@ -17,6 +19,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.catalog i
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan import (
     Caller,
     Plan,
+    answers_in,
     plan_fleet,
 )
 
@@ -33,24 +36,25 @@ def rollback_plan(
     """What will happen to every board, in which waves."""
     caller = Caller(rollback.PREFIX, waves, unknown_states, allow_downgrade=True)
 
-    def answer_of(board: str) -> Any:
-        return hostvars[board].get("__waves_answer")
-
+    answers = answers_in(hostvars)
     try:
         # A rollback looks for one build, whatever the others are.
         catalog = read_catalog(
             files.get("files") or (), rejected=files.get("rejected") or (), partial=True
         )
     except CatalogError as error:
-        why = str(error)
-        return plan_fleet(boards, present, answer_of, lambda _answer: Plan("failed", why), caller)
-    return plan_fleet(
-        boards,
-        present,
-        answer_of,
-        lambda answer: rollback.plan(answer, catalog, to, unknown_states),
-        caller,
-    )
+        failed = Plan("failed", str(error))
+        plan = plan_fleet(boards, present, answers, lambda _answer: failed, caller)
+    else:
+        plan = plan_fleet(
+            boards,
+            present,
+            answers,
+            lambda answer: rollback.plan(answer, catalog, to, unknown_states),
+            caller,
+        )
+    # What boards say is in it: ansible-core 2.17 would take it for a template.
+    return dict(wrap_var(plan))
 
 
 class FilterModule:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.utils.unsafe_proxy import wrap_var
+
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet import rollout
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.catalog import (
     CatalogError,
@@ -17,6 +19,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.catalog i
 )
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan import (
     Caller,
+    answers_in,
     plan_fleet,
 )
 
@@ -44,13 +47,15 @@ def rollout_plan(
 ) -> dict[str, Any]:
     """What will happen to every board, in which waves."""
     catalog = read_catalog(files["files"], index, files["rejected"])
-    return plan_fleet(
+    plan = plan_fleet(
         boards,
         present,
-        lambda board: hostvars[board].get("__waves_answer"),
+        answers_in(hostvars),
         lambda answer: rollout.plan(answer, catalog, unknown_states, allow_downgrade),
         Caller(rollout.PREFIX, waves, unknown_states, allow_downgrade, fail_on),
     )
+    # What boards say is in it: ansible-core 2.17 would take it for a template.
+    return dict(wrap_var(plan))
 
 
 class FilterModule:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.utils.unsafe_proxy import wrap_var
+
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.outcome import result_of
 from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan import (
     Answers,
@@ -24,7 +26,9 @@ def waves_result(
     """`result`, the role's own, and the boards that failed as `hosts` of a play."""
     rows = rows_after(plan, _results(hostvars), check_mode)
     result = result_of(rows, plan["fail_on"])
-    return {"result": result, "hosts": host_patterns(list(result["failed"]))}
+    found = {"result": result, "hosts": host_patterns(list(result["failed"]))}
+    # What boards say is in it: ansible-core 2.17 would take it for a template.
+    return dict(wrap_var(found))
 
 
 def waves_unfinished(

@@ -15,6 +15,7 @@ from typing import Any, Callable, Mapping
 from ansible_collections.orangepi.livepatch.plugins.module_utils.history import history_from_json
 from ansible_collections.orangepi.livepatch.plugins.module_utils.model import SOURCES
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    MAX_PATCHES,
     ShapeError,
     board_from_json,
     bounded_list,
@@ -106,7 +107,7 @@ def _whole(value: Any) -> int:
 
 
 def _texts(value: Any) -> list[str]:
-    return [printable(text) for text in bounded_list(value, "it", MAX_LINES)]
+    return [printable(text) for text in bounded_list(value, "it")[:MAX_LINES]]
 
 
 def _dictionary(value: Any) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _none_or(check: Check) -> Check:
 
 
 def _livepatches(value: Any) -> list[Any]:
-    for patch in bounded_list(value, "patches"):
+    for patch in bounded_list(value, "patches", MAX_PATCHES):
         livepatch_from_json(patch)
     return _list(value)
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
+    MAX_PATCHES,
     ShapeError,
     bounded_list,
     livepatch_from_json,
@@ -78,7 +79,7 @@ def builds(
 
 def stack_from_json(value: Any) -> tuple[Build, ...]:
     """A stack out of one that history_to_json() made.  Raises ShapeError."""
-    return tuple(map(_build, bounded_list(value, "a stack")))
+    return tuple(map(_build, bounded_list(value, "a stack", MAX_PATCHES)))
 
 
 def history_to_json(history: Sequence[tuple[Build, ...]]) -> list[list[dict[str, Any]]]:

@@ -79,6 +79,11 @@ def decide(
     """
     transition = check_transition(board)
     patches = [want.patch for want in wanted]
+    names = [patch.name for patch in patches]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        why = "%s is wanted twice; a kernel holds one of a name." % twice[0]
+        return _refused(board, [Check("stack", FAIL, why)])
     if transition.outcome == PASS and same_stack(board.patches, patches):
         message = "%s: this very stack is installed" % name_of(wanted)
         check = Check("already_enabled", PASS, message)

@@ -38,6 +38,7 @@ T = TypeVar("T")
 MAX_NAME = 512
 MAX_TEXT = 4096
 MAX_ITEMS = 65536
+MAX_PATCHES = 1024
 
 
 class ShapeError(ValueError):
@@ -76,7 +77,7 @@ def board_from_json(value: Any) -> Board:
     support = _mapping(info.get("support"), "support")
     identity = _mapping(info.get("board"), "board")
     return Board(
-        kernel_release=_name(kernel, "release"),
+        kernel_release=_word(kernel, "release"),
         arch=_name(kernel, "arch"),
         kernel_build_id=_optional(kernel, "build_id", _hex),
         supported=_bool(support, "supported"),
@@ -84,9 +85,11 @@ def board_from_json(value: Any) -> Board:
         reasons=_tuple(support, "reasons", lambda item: _text({"reasons": item}, "reasons")),
         model=_optional(identity, "model", _text),
         compatible=_tuple(
-            identity, "compatible", lambda item: _text({"compatible": item}, "compatible")
+            identity, "compatible", lambda item: _word({"compatible": item}, "compatible")
         ),
-        patches=_tuple(info, "patches", livepatch_from_json),
+        patches=tuple(
+            map(livepatch_from_json, bounded_list(info.get("patches"), "patches", MAX_PATCHES))
+        ),
         states_source=_one_of(info, "states_source", SOURCES),
         transition=_optional(info, "transition", _transition),
         leftover=_tuple(info, "leftover", lambda item: _name({"leftover": item}, "leftover")),
@@ -266,6 +269,14 @@ def _text(value: Mapping[str, Any], key: str, limit: int = MAX_TEXT) -> str:
     if not isinstance(text, str) or len(text) > limit or not text.isprintable():
         raise ShapeError("%s must be printable text of at most %d characters" % (key, limit))
     return str(text)
+
+
+def _word(value: Mapping[str, Any], key: str) -> str:
+    """What goes into groups' names and fact caches, where a template would be one."""
+    word = _text(value, key, 128)
+    if set(word) & set(" {}%#'\"`$\\"):
+        raise ShapeError("%s must be a word, not %r" % (key, word))
+    return word
 
 
 def is_name(text: str) -> bool:

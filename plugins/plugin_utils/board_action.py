@@ -142,7 +142,7 @@ class BoardAction(ActionBase):
         told = FromController(read=path, trusted=trusted)
         result = self._execute("livepatch_info", {}, told, task_vars)
         if result.get("failed"):
-            why = printable(result.get("msg") or "no reason was given", 1000)
+            why = printable(str(result.get("msg") or "no reason was given"), 1000)
             raise AnsibleActionFail("%s could not be read from the board: %s" % (path, why))
         content: Any = result.get("content")
         try:
@@ -324,9 +324,14 @@ def _inspected(data: bytes, path: str) -> LivepatchFile:
     return file
 
 
-def files_at(paths: Sequence[str]) -> tuple[Candidate, ...]:
-    """The files on the controller that can be read, with their modules' bytes."""
-    return tuple(stored.candidate(True) for stored in _read(paths))
+def files_at(files: Sequence[Sequence[str]]) -> tuple[Candidate, ...]:
+    """Files on the controller, each a path and the SHA-256 that it must still have."""
+    sha256 = {str(path): str(digest) for path, digest in files}
+    return tuple(
+        stored.candidate(True)
+        for stored in _read(list(sha256))
+        if stored.file.sha256 == sha256[stored.file.path]
+    )
 
 
 def _longest_run(args: Mapping[str, Any], told: FromController) -> float:
@@ -335,8 +340,11 @@ def _longest_run(args: Mapping[str, Any], told: FromController) -> float:
     Every transition and its reversal take `timeout` at the most, on the way there
     and back, after as long a wait for another run and another transition.
     """
-    timeout = float(args.get("timeout") or 0)
-    livepatches = len(told.candidates) + (MAX_FILES if told.over is None else len(told.over))
+    try:
+        timeout = float(args.get("timeout") or 0)
+    except (TypeError, ValueError):
+        timeout = 0
+    livepatches = len(told.candidates) + (4 if told.over is None else len(told.over))
     return 2 * timeout + 2 * livepatches * (2 * timeout + 30)
 
 

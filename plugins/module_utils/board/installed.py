@@ -43,7 +43,7 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.protocol import
 )
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
-MODULE_FILE = re.compile(r".+\.ko(\.(xz|zst|gz))?\Z")
+MODULE_FILE = re.compile(r"(.+)\.ko(\.(xz|zst|gz))?\Z")
 
 
 def read_board(store: BootStore, known: Iterable[Livepatch] = ()) -> Board:
@@ -96,21 +96,32 @@ def files_needed(board: Board, told: FromController, beside: str | None) -> dict
 def module_files(names: Iterable[str], beside: str | None = None) -> list[str]:
     """The files on this board that may be modules of those names, 16 at most.
 
-    Among the running kernel's modules, and in the directory of the file `beside`.
+    Among the running kernel's modules, and then in the directory of the file
+    `beside`, where others may have put files in the way.
     """
     wanted = set(names)
     trees = islice(os.walk(os.path.dirname(beside)), 1) if beside is not None else iter(())
     found = (
         os.path.join(directory, file)
         for directory, _directories, files in chain(
-            trees, os.walk("/lib/modules/%s" % os.uname().release)
+            os.walk("/lib/modules/%s" % os.uname().release), trees
         )
         for file in files
-        if MODULE_FILE.match(file)
-        and file.partition(".ko")[0].replace("-", "_") in wanted
-        and stat.S_ISREG(os.lstat(os.path.join(directory, file)).st_mode)
+        if _is_module_of(wanted, file) and _is_regular(os.path.join(directory, file))
     )
     return list(islice(found, MAX_FILES))
+
+
+def _is_module_of(wanted: set[str], file: str) -> bool:
+    match = MODULE_FILE.match(file)
+    return match is not None and match.group(1).replace("-", "_") in wanted
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _installed(

@@ -21,8 +21,8 @@ from ansible_collections.orangepi.livepatch.plugins.module_utils.shapes import (
 from ansible_collections.orangepi.livepatch.plugins.module_utils.system_state import Livepatch
 
 
-def remember(store: BootStore, patch: Livepatch, params: str, sha256: str) -> None:
-    """Record what was loaded, for a board whose kernel does not show its own list.
+def remember(store: BootStore, patch: Livepatch, params: str, sha256: str) -> bool:
+    """Record what was loaded, and tell whether that succeeded.
 
     params: the module parameters, which no kernel shows; sha256: of the module's
     bytes, by which the way back knows them again.
@@ -30,7 +30,7 @@ def remember(store: BootStore, patch: Livepatch, params: str, sha256: str) -> No
     records = store.get("records")
     records = dict(records) if isinstance(records, dict) else {}
     records[patch.name] = dict(livepatch_to_json(patch), params=params, sha256=sha256)
-    store.put("records", records)
+    return store.put("records", records)
 
 
 def loaded_with(store: BootStore, patch: Livepatch) -> str | None:

@@ -368,7 +368,11 @@ class Run:
             self.after = self._read()
             raise Failure("%s could not be loaded: %s" % (patch.name, why)) from why
         loaded = replace(patch, build_id=kernel.build_id(patch.name))
-        remember(kernel.store, loaded, params, hashlib.sha256(image).hexdigest())
+        if not remember(kernel.store, loaded, params, hashlib.sha256(image).hexdigest()):
+            self.warnings.append(
+                "What %s was loaded from could not be noted (%s is full, or can't be written)."
+                % (patch.name, kernel.store.directory)
+            )
         self._finish(patch.name, "patching")
 
     def _disable(self, name: str) -> None:

@@ -25,6 +25,9 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.columns i
 
 # Of what somebody else wrote, no more is shown.
 MAX_MESSAGE = 2000
+# Of a cell of the table, which makes all others as wide.
+MAX_NAMES = 8
+MAX_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -203,4 +206,6 @@ def _spell(stack: Sequence[Build], builds: bool) -> str:
 
 
 def _list(values: Sequence[str]) -> str:
-    return ", ".join(values) or "-"
+    shown = [value[:MAX_NAME] for value in values[:MAX_NAMES]]
+    more = " and %d more" % (len(values) - MAX_NAMES) if len(values) > MAX_NAMES else ""
+    return (", ".join(shown) or "-") + more

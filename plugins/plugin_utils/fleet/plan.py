@@ -36,6 +36,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.outcome i
     Row,
     after_run,
     because,
+    message,
     names,
     result_of,
 )
@@ -69,14 +70,14 @@ class Way:
     """What livepatch_stack is asked for, and what makes it the decision that was made.
 
     over: what was installed when it was decided; goal: what is to be installed
-    afterwards, the same builds; back: the catalog's files of what is installed, None
-    where a failure would leave all of that installed.
+    afterwards, the same builds; back: path and sha256 of the catalog's files of what is
+    installed, None where a failure would leave all of that installed.
     """
 
     stack: tuple[Entry, ...]
     over: tuple[Build, ...]
     goal: tuple[Build, ...]
-    back: tuple[str, ...] | None = None
+    back: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def way(wanted: Sequence[Wanted], decision: Decision, board: Board, catalog: Cat
     back = None
     if len(transitions) > 1:
         ids = {build.build_id for build in over if build.build_id}
-        back = tuple(file.path for file in catalog.files if file.livepatch.build_id in ids)
+        files = (file for file in catalog.files if file.livepatch.build_id in ids)
+        back = tuple((file.path, file.sha256) for file in files)
     loaded = {step.patch.name for step in decision.steps if step.action == LOAD}
     stack = tuple(
         Entry(want.patch.name, want.file.path, want.file.sha256, want.params)
@@ -134,6 +136,27 @@ def way(wanted: Sequence[Wanted], decision: Decision, board: Board, catalog: Cat
         for want in wanted
     )
     return Way(stack, over, builds([want.patch for want in wanted]), back)
+
+
+def answers_in(hostvars: Mapping[str, Any]) -> Answers:
+    """What the boards answered to livepatch_info, out of Ansible's variables.
+
+    Facts outrank a role's defaults, for other boards too, and are what a board says
+    of itself; a board whose facts have our variables is not believed at all.
+    """
+
+    def answer_of(board: str) -> Mapping[str, Any] | None:
+        variables = hostvars[board]
+        ours = ("rollout_", "rollback_", "__waves_")
+        facts = variables.get("ansible_facts") or {}
+        taken = sorted(key for key in facts if str(key).startswith(ours))
+        if taken:
+            why = "its facts have %s, which would outrank the role's variables" % taken[0]
+            return {"failed": True, "msg": why + "; clear the fact cache, and look at the board"}
+        answer: Mapping[str, Any] | None = variables.get("__waves_answer")
+        return answer
+
+    return answer_of
 
 
 @dataclass(frozen=True)
@@ -241,7 +264,7 @@ def unfinished(
 def _row(board: str, plan: Plan) -> Row:
     before = UNKNOWN if plan.before is None else names(plan.before)
     after = before if plan.way is None else names(plan.way.goal)
-    return Row(str(board), before, after, plan.outcome, plan.reason)
+    return Row(str(board), before, after, plan.outcome, message(plan.reason))
 
 
 def _planned(row: Mapping[str, Any]) -> Row:
@@ -270,7 +293,7 @@ def _call(way: Way, outcome: str, caller: Caller) -> dict[str, Any]:
             "allow_downgrade": caller.allow_downgrade,
             "over": [asdict(build) for build in way.over],
             "sha256": [entry.sha256 for entry in way.stack],
-            "back": None if way.back is None else list(way.back),
+            "back": None if way.back is None else [list(one) for one in way.back],
             "options": caller.prefix,
         },
     }

@@ -336,7 +336,7 @@ def test_what_a_role_has_decided_takes_one_call(board, do, files):
 
 def test_a_decided_way_over_a_disable_takes_one_call_too(board, do, files, catalog):
     board.kernel.install(files["fixes_2"][0])
-    back = [str(catalog / "fixes_2.ko")]
+    back = [[str(catalog / "fixes_2.ko"), files["fixes_2"][0].sha256]]
     way = decided(files, ["fixes_2"], "fixes_1", allow_downgrade=True, back=back)
     do("livepatch_stack", _decided=way)
     assert installed(board) == ["fixes_1"]
@@ -344,6 +344,20 @@ def test_a_decided_way_over_a_disable_takes_one_call_too(board, do, files, catal
     assert [one.file.livepatch.build_id for one in board.calls[0].told.back] == [
         files["fixes_2"][0].livepatch.build_id
     ]
+
+
+def test_a_file_for_the_way_back_that_has_changed_is_not_sent(board, do, files, catalog):
+    board.kernel.install(files["fixes_2"][0])
+    back = [[str(catalog / "fixes_2.ko"), "00" * 32]]
+    way = decided(files, ["fixes_2"], "fixes_1", allow_downgrade=True, back=back)
+    do("livepatch_stack", _decided=way)
+    assert board.calls[0].told.back == ()
+
+
+def test_an_odd_answer_about_a_file_is_one_sentence(board, do):
+    board.answers = [{"failed": True, "msg": 5}]
+    answer = do("livepatch", src="/root/fixes_1.ko", remote_src=True)
+    assert answer["failed"] and "could not be read from the board: 5" in answer["msg"]
 
 
 def test_in_check_mode_a_role_sends_no_bytes(board, do, files):

@@ -48,6 +48,9 @@ def test_what_a_terminal_would_obey_is_made_visible():
     [
         {"kernel": {"release": 5}},
         {"board": {"model": None, "compatible": 5}},
+        {"board": {"model": None, "compatible": ["{{ lookup('pipe', 'id') }}"]}},
+        {"kernel": dict(INFO["kernel"], release="{{x}}")},
+        {"patches": INFO["patches"] * 1025},
         {"support": {"supported": "yes"}},
         {"patches": [{"name": "fixes_1", "states": [{"id": 0, "version": 1}]}]},
         {"history": [[{"name": "../../etc"}]]},
@@ -58,6 +61,10 @@ def test_what_a_terminal_would_obey_is_made_visible():
 def test_an_answer_of_another_shape_is_refused(lie):
     with pytest.raises(ShapeError):
         answer_of("livepatch_info", dict(INFO, **lie))
+
+
+def test_a_long_log_of_an_honest_board_is_cut():
+    assert len(answer_of("livepatch", {"kernel_log": ["line"] * 5000})["kernel_log"]) == 2000
 
 
 def test_an_answer_that_is_larger_than_any_board_is_refused():

@@ -340,3 +340,10 @@ def test_what_is_unknown_is_left_to_the_kernel_where_that_is_allowed():
 def test_a_livepatch_of_unknown_kind_is_loaded_where_the_rules_allow_both():
     built = replace(V1, replace=None, states=())
     assert spell(decided([OTHER], [built]).steps) == ["load"]
+
+
+@pytest.mark.parametrize("unknown_states", ["refuse", "allow"])
+def test_the_same_name_twice_is_refused_whatever_is_known(unknown_states):
+    unknown = replace(V1, states=None)
+    decision = decided([unknown], [V2, V2], unknown_states=unknown_states, allow_downgrade=True)
+    assert "fixes_2 is wanted twice" in decision.refusal("it")

@@ -140,3 +140,9 @@ def test_a_board_that_is_left_without_a_livepatch_can_be_a_failure():
     rows = [Row("b1", (), (), "nothing fits", "no file"), Row("b2", (), (), "up to date", "")]
     assert result_of(rows)["failed"] == {}
     assert result_of(rows, ["nothing fits"])["failed"] == {"b1": "no file"}
+
+
+def test_no_board_makes_the_others_lines_as_long_as_it_likes():
+    row = Row("b1", ("x" * 500,) * 1000, (), "up to date", "")
+    (_header, line) = result_of([row])["table"]
+    assert len(line) < 1000 and "and 992 more" in line

@@ -16,6 +16,7 @@ from ansible_collections.orangepi.livepatch.plugins.plugin_utils.fleet.plan impo
     Entry,
     Plan,
     Way,
+    answers_in,
     plan_fleet,
     rows_after,
     unfinished,
@@ -138,3 +139,15 @@ def test_a_wave_goes_on_only_where_every_board_went_well():
     assert left({"b": WELL, "c": BAD}) == ["c"]
     assert left({"b": SKIPPED}) == ["b", "c"]
     assert left({"b": WELL, "c": WELL}, check_mode=True) == []
+
+
+@pytest.mark.parametrize("fact", ["rollout_waves", "rollback_on_stall", "__waves_plan"])
+def test_a_board_whose_facts_are_our_variables_is_not_believed(fact):
+    hostvars = {"b1": {"ansible_facts": {fact: 1}, "__waves_answer": {"honest": True}}}
+    answer = answers_in(hostvars)("b1")
+    assert answer["failed"] and fact in answer["msg"]
+
+
+def test_other_facts_do_no_harm():
+    hostvars = {"b1": {"ansible_facts": {"kernel": "x"}, "__waves_answer": {"honest": True}}}
+    assert answers_in(hostvars)("b1") == {"honest": True}
