@@ -79,11 +79,6 @@ def decide(
     """
     transition = check_transition(board)
     patches = [want.patch for want in wanted]
-    names = [patch.name for patch in patches]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        why = "%s is wanted twice; a kernel holds one of a name." % twice[0]
-        return _refused(board, [Check("stack", FAIL, why)])
     if transition.outcome == PASS and same_stack(board.patches, patches):
         message = "%s: this very stack is installed" % name_of(wanted)
         check = Check("already_enabled", PASS, message)
@@ -187,6 +182,7 @@ def shortest_way(installed: Sequence[Livepatch], wanted: Sequence[Livepatch]) ->
     loaded; what must go is disabled first, the youngest first.  Of two ways of
     one length it is the one that disables least.  Raises NoWayError.
     """
+    _check_names(wanted)
     kept = _kept(installed, wanted)
     way = _keeping(installed, wanted, kept)
     try:
@@ -233,6 +229,14 @@ def _in_the_way(first: Livepatch, installed: Sequence[Livepatch]) -> list[Livepa
     return [p for p in reversed(installed) if p.name == first.name or p in conflicts_with]
 
 
+def _check_names(wanted: Sequence[Livepatch]) -> None:
+    names: set[str] = set()
+    for patch in wanted:
+        if patch.name in names:
+            raise NoWayError("%s is wanted twice; a kernel holds one of a name." % patch.name)
+        names.add(patch.name)
+
+
 def _check_known(installed: Sequence[Livepatch], wanted: Sequence[Livepatch]) -> None:
     for patch in (*installed, *wanted):
         if patch.states is None:
@@ -252,8 +256,6 @@ def _check_stack(wanted: Sequence[Livepatch]) -> None:
     """Whether the livepatches can be loaded one after the other, each staying."""
     for index, patch in enumerate(wanted):
         for below in wanted[:index]:
-            if patch.name == below.name:
-                raise NoWayError("%s is wanted twice; a kernel holds one of a name." % patch.name)
             if patch.replace:
                 raise NoWayError(
                     "%s is cumulative and would replace %s, above which it is wanted."
